@@ -1,0 +1,30 @@
+//! Who did what, when and why.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "audit_entry")]
+pub struct Model {
+    /// The entry.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// When.
+    pub at: DateTimeUtc,
+    /// Who: an operator, a key, a worker.
+    pub actor: String,
+    /// What: `api_key.revoke`.
+    pub action: String,
+    /// To what: the id.
+    pub subject: String,
+    /// Why, in the words of the actor.
+    pub note: Option<String>,
+    /// The trace it happened in, in hex.
+    pub trace_id: Option<String>,
+}
+
+/// Relations are joined where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

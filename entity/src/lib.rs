@@ -1,0 +1,21 @@
+//! The tables, one file each. No logic.
+
+pub mod account;
+pub mod api_key;
+pub mod audit_entry;
+pub mod document;
+pub mod email_delivery;
+pub mod invoice;
+pub mod invoice_line;
+pub mod issuer;
+pub mod number_series;
+pub mod offering;
+pub mod order;
+pub mod order_event;
+pub mod parked_message;
+pub mod plan;
+pub mod price;
+pub mod provider_account;
+pub mod resource;
+pub mod stage;
+pub mod tax_rate;

@@ -1,0 +1,244 @@
+//! Errors as answers: problem details (RFC 9457) for everything, with what to do about it.
+
+use schemas::Problem;
+use schemas::problem::FieldError;
+use sea_orm::DbErr;
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
+use warp::{Rejection, Reply};
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    problem: Box<Problem>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+impl warp::reject::Reject for ApiError {}
+
+impl ApiError {
+    fn new(status: StatusCode, name: &str, title: &str, detail: impl Into<String>) -> Self {
+        let problem = Problem::new(name, status.as_u16(), title, detail);
+        Self {
+            problem: Box::new(problem),
+            headers: Vec::new(),
+        }
+    }
+
+    fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 401: who asks is not known. Says nothing about why, to those who guess.
+    pub(crate) fn unauthorized(detail: &str) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "A valid credential is required",
+            detail,
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"customer-flow\""),
+        )
+    }
+
+    /// 403: the credential may not do this.
+    pub(crate) fn forbidden(scope: &str) -> Self {
+        let detail = format!("The API key lacks the scope {scope}. Create one that has it.");
+        let challenge = format!(
+            "Bearer realm=\"customer-flow\", error=\"insufficient_scope\", scope=\"{scope}\""
+        );
+        let error = Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "The credential does not allow this",
+            detail,
+        );
+        match HeaderValue::from_str(&challenge) {
+            Ok(challenge) => error.with_header(header::WWW_AUTHENTICATE, challenge),
+            Err(_) => error,
+        }
+    }
+
+    /// 404: it does not exist, or belongs to somebody else, which is the same to the caller.
+    pub(crate) fn not_found(what: &str) -> Self {
+        let detail = format!("There is no such {what} in this account.");
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// 409: it is not in a state in which this can be answered; it is worth asking again.
+    pub(crate) fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "not-ready", "Not ready yet", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("2"))
+    }
+
+    /// 400: the request cannot be read at all.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-request",
+            "The request cannot be read",
+            detail,
+        )
+    }
+
+    /// 422: fields are wrong; all of them at once.
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let detail = format!("Check {}.", names.join(", "));
+        let mut error = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "Fields of the request are wrong",
+            detail,
+        );
+        error.problem.errors = errors;
+        error
+    }
+
+    /// 422: the key belongs to another request.
+    pub(crate) fn key_reused() -> Self {
+        let detail = "This Idempotency-Key (or external_ref) was used for a request that asks for something else. \
+                      Use a new one for a new request.";
+        let mut error = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The key was used for another request",
+            detail,
+        );
+        error.problem.errors = vec![FieldError::new(
+            "Idempotency-Key",
+            "was used for another request",
+        )];
+        error
+    }
+
+    /// 413: too much.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let detail = format!("The body may have at most {limit} bytes.");
+        let mut error = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The request is too large",
+            detail,
+        );
+        error.problem.errors = vec![FieldError::new(
+            "body",
+            format!("must have at most {limit} bytes"),
+        )];
+        error
+    }
+
+    /// 415: not JSON.
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "Send the body as application/json.";
+        let mut error = Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The media type is not supported",
+            detail,
+        );
+        error.problem.errors = vec![FieldError::new("Content-Type", "must be application/json")];
+        error
+    }
+
+    /// 503: nothing was accepted; it is worth asking again.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not available at the moment",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("2"))
+    }
+
+    /// 408: the request did not arrive in time.
+    pub(crate) fn timeout() -> Self {
+        let detail = "The request took too long to arrive or to be answered. Nothing was accepted.";
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "The request timed out",
+            detail,
+        )
+    }
+
+    fn internal() -> Self {
+        let detail = "This is our fault. Quote the trace id to support.";
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong",
+            detail,
+        )
+    }
+
+    /// The answer to what warp itself refuses.
+    pub(crate) fn of_rejection(rejection: &Rejection) -> Response {
+        if let Some(error) = rejection.find::<Self>() {
+            return error.response();
+        }
+        if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+            let detail = "This resource does not know this method.";
+            return Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+                detail,
+            )
+            .response();
+        }
+        if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+            return Self::malformed("The query string cannot be read.").response();
+        }
+        if let Some(invalid) = rejection.find::<warp::reject::InvalidHeader>() {
+            let errors = vec![FieldError::new(invalid.name(), "must be readable text")];
+            return Self::invalid(errors).response();
+        }
+        let detail = "There is nothing at this address.";
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail).response()
+    }
+
+    fn response(&self) -> Response {
+        let mut problem = Problem::clone(&self.problem);
+        problem.trace_id = broker::current_trace_id();
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response =
+            warp::reply::with_status(warp::reply::json(&problem), status).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        response
+    }
+}
+
+impl Reply for ApiError {
+    fn into_response(self) -> Response {
+        self.response()
+    }
+}
+
+/// A read that failed is answered with 503: the database is away, or busy.
+impl From<DbErr> for ApiError {
+    fn from(error: DbErr) -> Self {
+        tracing::warn!("cannot read from the database: {error}");
+        Self::unavailable("The data cannot be read at the moment. Try again in a moment.")
+    }
+}
+
+/// Anything else is our fault. The caller is told nothing of it; the log is.
+impl From<anyhow::Error> for ApiError {
+    fn from(error: anyhow::Error) -> Self {
+        tracing::error!("cannot answer: {error:#}");
+        Self::internal()
+    }
+}

@@ -1,0 +1,109 @@
+//! Public facts on the exchange `events`: what happened, for whoever may listen.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::message::Message;
+use crate::problem::Problem;
+use crate::topology;
+use crate::values::{ExternalRef, Money};
+
+/// Implements [`Message`] for a fact: its kind is also its routing key.
+macro_rules! fact {
+    ($type:ident, $kind:literal) => {
+        impl Message for $type {
+            const KIND: &'static str = $kind;
+            const EXCHANGE: &'static str = topology::EVENTS;
+        }
+    };
+}
+
+/// `order.accepted.v1`: the order is valid and priced; its resources are about to be created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderAccepted {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+}
+fact!(OrderAccepted, "order.accepted.v1");
+
+/// `order.completed.v1`: every resource of the order is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCompleted {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The resources it created.
+    pub resource_ids: Vec<Uuid>,
+}
+fact!(OrderCompleted, "order.completed.v1");
+
+/// `order.failed.v1`: the order is parked for a person to look at. It may still complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFailed {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Why, in words for the customer.
+    pub problem: Problem,
+}
+fact!(OrderFailed, "order.failed.v1");
+
+/// `order.rejected.v1`: the order cannot be fulfilled as it was asked for. Final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRejected {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// Why, in words for the customer.
+    pub problem: Problem,
+}
+fact!(OrderRejected, "order.rejected.v1");
+
+/// `invoice.issued.v1`: the invoice has its number and can no longer change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceIssued {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The order it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<Uuid>,
+    /// Its number.
+    pub number: String,
+    /// What is to be paid, tax included.
+    pub total: Money,
+    /// When it was issued.
+    pub issued_at: DateTime<Utc>,
+}
+fact!(InvoiceIssued, "invoice.issued.v1");
+
+/// `invoice.delivered.v1`: the mail with the document was accepted by the recipient's mail server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceDelivered {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The delivery.
+    pub delivery_id: Uuid,
+    /// SHA-256 of the document that was mailed, in hex.
+    pub document_sha256: String,
+    /// When the mail was accepted.
+    pub delivered_at: DateTime<Utc>,
+}
+fact!(InvoiceDelivered, "invoice.delivered.v1");

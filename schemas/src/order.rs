@@ -1,0 +1,99 @@
+//! Orders: the request for a resource.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::message::Message;
+use crate::topology;
+use crate::values::{Code, ExternalRef, ResourceName};
+
+/// What a customer asks for; the body of `POST /v1/orders`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRequest {
+    /// The offering in the catalogue.
+    pub offering: Code,
+    /// The plan of that offering.
+    pub plan: Code,
+    /// How many resources, 1 to [`MAX_QUANTITY`].
+    pub quantity: u32,
+    /// The region of the offering to create them in.
+    pub region: Code,
+    /// The name of the resource; with a quantity above 1 they are numbered behind it.
+    pub name: ResourceName,
+    /// The caller's own reference, unique per account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+}
+
+/// The most resources one order may ask for.
+pub const MAX_QUANTITY: u32 = 100;
+
+impl OrderRequest {
+    /// SHA-256 of what is asked for, in hex: equal for requests that mean the same, however they
+    /// were written down. Tells a repeated request from another one under the same key.
+    pub fn sha256(&self) -> String {
+        let canonical = serde_json::to_vec(self).expect("a struct of strings and integers");
+        data_encoding::HEXLOWER.encode(&Sha256::digest(canonical))
+    }
+}
+
+/// `order.place.v1`: an account asks for a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPlace {
+    /// The order's id; see [`order_id`].
+    pub order_id: Uuid,
+    /// The account that orders and will be invoiced.
+    pub account_id: Uuid,
+    /// When it was accepted.
+    pub placed_at: DateTime<Utc>,
+    /// What is ordered.
+    pub request: OrderRequest,
+}
+
+impl Message for OrderPlace {
+    const KIND: &'static str = "order.place.v1";
+    const EXCHANGE: &'static str = topology::ORDERS;
+}
+
+/// The id of the order that `account_id` asks for under `key`.
+///
+/// The key is the `Idempotency-Key` over HTTP or the `external_ref` in messages, in one namespace:
+/// the same key is the same order, whichever way and however often it arrives. Without a key every
+/// request is an order of its own.
+pub fn order_id(account_id: Uuid, key: Option<&ExternalRef>) -> Uuid {
+    match key {
+        Some(key) => Uuid::new_v5(&account_id, format!("order/{key}").as_bytes()),
+        None => Uuid::now_v7(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_is_the_same_order_for_one_account_only() {
+        let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
+        let key: ExternalRef = "order-1".parse().unwrap();
+        assert_eq!(order_id(a, Some(&key)), order_id(a, Some(&key)));
+        assert_ne!(order_id(a, Some(&key)), order_id(b, Some(&key)));
+        assert_ne!(order_id(a, None), order_id(a, None));
+    }
+
+    #[test]
+    fn the_hash_sees_meaning_and_not_spelling() {
+        let json =
+            r#"{"offering":"cloud-server","plan":"s","quantity":1,"region":"eu","name":"web"}"#;
+        let spaced = json.replace(',', " ,\n ");
+        let one: OrderRequest = serde_json::from_str(json).unwrap();
+        let two: OrderRequest = serde_json::from_str(&spaced).unwrap();
+        assert_eq!(one.sha256(), two.sha256());
+        let other = OrderRequest {
+            quantity: 2,
+            ..one.clone()
+        };
+        assert_ne!(one.sha256(), other.sha256());
+    }
+}

@@ -1,0 +1,180 @@
+//! Texts: names, codes, references and addresses.
+
+use serde::{Deserialize, Serialize};
+
+use super::{InvalidValue, text_value};
+
+/// A stable identifier in the catalogue (`cloud-server`, `s`, `eu-central`): 1 to 63 characters
+/// `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Code(String);
+text_value!(Code);
+
+impl Code {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        label(text, 63)
+    }
+}
+
+/// The name of a resource at the provider: a host name label (RFC 1123) of at most 58 characters,
+/// so that `-` and a number fit behind it when one order asks for several.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResourceName(String);
+text_value!(ResourceName);
+
+impl ResourceName {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        label(text, 58)
+    }
+}
+
+fn label(text: &str, most: usize) -> Result<String, InvalidValue> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() > most
+        || !text.chars().all(inner)
+        || !edge(text.chars().next())
+        || !edge(text.chars().last())
+    {
+        return Err(InvalidValue::new(format!(
+            "must be 1 to {most} characters a-z, 0-9 and -, beginning and ending with a letter or digit"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a person, a business or a place, in any script: 1 to 200 characters after trimming,
+/// none of them a control character or one that reorders the text around it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+text_value!(Name);
+
+impl Name {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > 200 {
+            return Err(InvalidValue::new("must be 1 to 200 characters"));
+        }
+        if text.chars().any(is_unprintable) {
+            return Err(InvalidValue::new("must not contain control characters"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// Characters that a name must not hold: controls break mail headers (RFC 5322 §2.2), line and
+/// paragraph separators break layouts, and bidirectional overrides make a text read as another
+/// one (Unicode TR 36 §2.5).
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+        )
+        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The caller's own name for a request: 1 to 255 visible ASCII characters. `Idempotency-Key` over
+/// HTTP and `external_ref` in messages are this value, in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExternalRef(String);
+text_value!(ExternalRef);
+
+impl ExternalRef {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        if text.is_empty() || text.len() > 255 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(InvalidValue::new(
+                "must be 1 to 255 visible ASCII characters",
+            ));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// A mail address (RFC 5321 `Mailbox`), without display name, quoting or address literals.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EmailAddress(String);
+text_value!(EmailAddress);
+
+impl EmailAddress {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        let options = email_address::Options::default()
+            .without_display_text()
+            .without_domain_literal()
+            .with_required_tld();
+        let invalid = || InvalidValue::new("must be a mail address such as name@example.com");
+        let address = email_address::EmailAddress::parse_with_options(text, options)
+            .map_err(|_| invalid())?;
+        if address.local_part().starts_with('"') || text.chars().any(is_unprintable) {
+            return Err(invalid());
+        }
+        Ok(text.to_owned())
+    }
+
+    /// The part behind the `@`.
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parses<T: std::str::FromStr>(text: &str) -> bool {
+        text.parse::<T>().is_ok()
+    }
+
+    #[test]
+    fn codes_are_lower_case_labels() {
+        assert!(parses::<Code>("cloud-server"));
+        assert!(parses::<Code>("s"));
+        for bad in ["", "-a", "a-", "A", "a_b", "ä", &"a".repeat(64)] {
+            assert!(!parses::<Code>(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_take_every_script_and_no_control_character() {
+        for good in [
+            "Müller & Söhne",
+            "株式会社",
+            "Ο Κήπος",
+            "شركة",
+            "  trimmed  ",
+        ] {
+            assert!(parses::<Name>(good), "{good:?}");
+        }
+        for bad in ["", "   ", "a\rb", "a\nb", "a\0b", "a\u{202E}b", "\u{2028}"] {
+            assert!(!parses::<Name>(bad) || bad.trim() != bad, "{bad:?}");
+        }
+        assert!(!parses::<Name>(&"x".repeat(201)));
+        assert_eq!(
+            "  trimmed ".parse::<Name>().map(String::from),
+            Ok("trimmed".to_owned())
+        );
+    }
+
+    #[test]
+    fn mail_addresses_are_plain() {
+        assert!(parses::<EmailAddress>("billing@example.com"));
+        assert!(parses::<EmailAddress>("büro@müller.example"));
+        for bad in [
+            "",
+            "a",
+            "a@b",
+            "a@b@c.example",
+            "Name <a@b.example>",
+            "a@b.example\r\nBcc: c@d.example",
+            "\"a b\"@c.example",
+            "a@[127.0.0.1]",
+        ] {
+            assert!(!parses::<EmailAddress>(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `flow run`: everything in one process.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use broker::BrokerUrl;
+use schemas::topology::Pool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use workers::{MailUrl, RendererKind};
+
+use crate::database;
+use crate::seed::{self, Seeded};
+use crate::settings::{BrokerArgs, DataFolder, Database, Work};
+use crate::{ingress as ingress_command, shutdown};
+
+/// Options of `flow run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The address to listen on.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// The folder for what is embedded: database, queue, mails, the simulated provider's servers.
+    #[arg(long, env = "DATA", default_value = "data")]
+    data: PathBuf,
+    /// Where the broker is. Unset: the embedded queue in the data folder.
+    #[arg(long, env = "BROKER_URL", hide_env_values = true)]
+    broker_url: Option<BrokerUrl>,
+    /// Where the database is. Unset: SQLite in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Where mail goes. Unset: a folder in the data folder.
+    #[arg(long, env = "MAIL_URL", hide_env_values = true)]
+    mail_url: Option<MailUrl>,
+    /// The engine that makes PDFs: typst or wkhtmltopdf.
+    #[arg(long, env = "RENDERER", default_value = "typst")]
+    renderer: RendererKind,
+    /// Where the simulated provider listens. Unset: one is started.
+    #[arg(long, env = "SIMULATED_PROVIDER_URL")]
+    simulated_provider_url: Option<Url>,
+    /// Multiplies the delays of the retry ladder. For tests and trials.
+    #[arg(long, env = "RETRY_SCALE", default_value_t = 1.0, hide = true)]
+    retry_scale: f64,
+}
+
+/// Everything in one process, ready to be started.
+pub(crate) struct System {
+    pub(crate) listener: TcpListener,
+    pub(crate) data: DataFolder,
+    pub(crate) broker: BrokerArgs,
+    pub(crate) database: Database,
+    pub(crate) mail_url: MailUrl,
+    pub(crate) renderer: RendererKind,
+    pub(crate) simulated_provider_url: Option<Url>,
+}
+
+/// A system that is starting: what it created at its first start, and the address of its API.
+pub(crate) struct Started {
+    pub(crate) api: Url,
+    pub(crate) seeded: Option<Seeded>,
+    pub(crate) db: sea_orm::DatabaseConnection,
+    /// Ends with the shutdown, or with the first error.
+    pub(crate) running: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal()?;
+    let data = DataFolder(args.data);
+    let system = System {
+        listener: ingress_command::listen(&args.listen).await?,
+        broker: BrokerArgs {
+            broker_url: args.broker_url.unwrap_or_else(|| data.broker_url()),
+            retry_scale: args.retry_scale,
+        },
+        database: Database {
+            database_url: args.database_url.unwrap_or_else(|| data.database_url()),
+        },
+        mail_url: args
+            .mail_url
+            .unwrap_or_else(|| MailUrl::Folder(data.mail())),
+        renderer: args.renderer,
+        simulated_provider_url: args.simulated_provider_url,
+        data,
+    };
+    let started = system.start(shutdown).await?;
+    greet(&started);
+    started.running.await?
+}
+
+#[expect(clippy::print_stdout, reason = "what a stranger needs to begin")]
+fn greet(started: &Started) {
+    let api = started.api.as_str().trim_end_matches('/');
+    println!("Customer Flow is running: {api}");
+    match &started.seeded {
+        Some(Seeded {
+            account_id,
+            api_key,
+        }) => {
+            println!(
+                "\nThis was the first start: there is an example issuer, a catalogue and an account."
+            );
+            println!("  account  {account_id}");
+            println!("  API key  {api_key}   (shown this once)");
+            println!("\nTry it:");
+            println!("  curl -i {api}/v1/orders \\");
+            println!("    -H 'Authorization: Bearer {api_key}' \\");
+            println!(
+                "    -H 'Idempotency-Key: my-first-order' -H 'Content-Type: application/json' \\"
+            );
+            println!(
+                "    -d '{{\"offering\":\"cloud-server\",\"plan\":\"s\",\"region\":\"eu-central\",\"name\":\"web-1\"}}'"
+            );
+        }
+        None => println!("For another API key: flow key create --account <id>"),
+    }
+}
+
+impl System {
+    /// Migrates, creates the example at the first start, and starts every part.
+    pub(crate) async fn start(self, shutdown: CancellationToken) -> anyhow::Result<Started> {
+        let broker = self.broker.open("flow").await?;
+        broker.apply_topology().await?;
+        let db = self.database.connect().await?;
+        database::migrate(&db).await?;
+        let seeded = seed::seed(&db).await?;
+
+        let provider = match self.simulated_provider_url {
+            Some(url) => url,
+            None => {
+                let listener = TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .context("listen for the provider")?;
+                let url = format!("http://{}", listener.local_addr()?).parse()?;
+                let ledger = self.data.ledger();
+                tokio::spawn(simulator::provider::serve(
+                    listener,
+                    Some(ledger),
+                    shutdown.clone(),
+                ));
+                url
+            }
+        };
+        let work = Work {
+            mail_url: self.mail_url,
+            renderer: self.renderer,
+            simulated_provider_url: provider,
+            trusted_publishers: Vec::new(),
+        };
+        let settings = work.settings(db.clone(), &broker);
+        let api = format!("http://{}", self.listener.local_addr()?).parse()?;
+        let http = ingress::Settings {
+            db: db.clone(),
+            publisher: settings.publisher.clone(),
+        };
+        let running = tokio::spawn(async move {
+            let serving = ingress::serve(self.listener, http, shutdown.clone());
+            let working = workers::run(&Pool::ALL, settings, shutdown.clone());
+            let (worked, ()) = tokio::join!(
+                async {
+                    let worked = working.await;
+                    // Nothing is accepted that nobody works on.
+                    shutdown.cancel();
+                    worked
+                },
+                serving
+            );
+            worked
+        });
+        Ok(Started {
+            api,
+            seeded,
+            db,
+            running,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! The options that several subcommands share.
+
+use std::path::PathBuf;
+
+use broker::{Broker, BrokerUrl};
+use sea_orm::DatabaseConnection;
+use url::Url;
+use workers::{MailUrl, RendererKind};
+
+/// Where the database is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Database {
+    /// Where the database is: postgres://… or sqlite: and the path of a file.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite:./data/flow.db"
+    )]
+    pub(crate) database_url: String,
+}
+
+impl Database {
+    pub(crate) async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
+        crate::database::connect(&self.database_url).await
+    }
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BrokerArgs {
+    /// Where the broker is: amqp://…, amqps://…, or embedded: and the path of a file.
+    #[arg(
+        long,
+        env = "BROKER_URL",
+        hide_env_values = true,
+        default_value = "embedded:./data/queue.db"
+    )]
+    pub(crate) broker_url: BrokerUrl,
+    /// Multiplies the delays of the retry ladder. For tests and trials.
+    #[arg(long, env = "RETRY_SCALE", default_value_t = 1.0, hide = true)]
+    pub(crate) retry_scale: f64,
+}
+
+impl BrokerArgs {
+    pub(crate) async fn open(&self, name: &str) -> anyhow::Result<Broker> {
+        Broker::open(&self.broker_url, name, self.retry_scale).await
+    }
+}
+
+/// What worker pools need beside database and broker.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Work {
+    /// Where mail goes: smtp://…, smtps://…, or file: and the path of a folder.
+    #[arg(
+        long,
+        env = "MAIL_URL",
+        hide_env_values = true,
+        default_value = "file:./data/mail"
+    )]
+    pub(crate) mail_url: MailUrl,
+    /// The engine that makes PDFs: typst or wkhtmltopdf.
+    #[arg(long, env = "RENDERER", default_value = "typst")]
+    pub(crate) renderer: RendererKind,
+    /// Where the simulated provider listens.
+    #[arg(
+        long,
+        env = "SIMULATED_PROVIDER_URL",
+        default_value = "http://127.0.0.1:8090"
+    )]
+    pub(crate) simulated_provider_url: Url,
+    /// The broker users that may place orders for any account: those of the ingresses. Without any,
+    /// the user of the broker URL.
+    #[arg(long, env = "TRUSTED_PUBLISHERS", value_delimiter = ',')]
+    pub(crate) trusted_publishers: Vec<String>,
+}
+
+impl Work {
+    pub(crate) fn settings(&self, db: DatabaseConnection, broker: &Broker) -> workers::Settings {
+        let mut trusted_publishers = self.trusted_publishers.clone();
+        if trusted_publishers.is_empty() {
+            trusted_publishers.push(broker.own_user().to_owned());
+        }
+        workers::Settings {
+            db,
+            broker: broker.clone(),
+            publisher: broker.publisher(),
+            renderer: self.renderer,
+            mail: self.mail_url.clone(),
+            simulated_provider: self.simulated_provider_url.clone(),
+            trusted_publishers,
+            concurrency: None,
+        }
+    }
+}
+
+/// Where the files of an embedded system lie.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFolder(pub(crate) PathBuf);
+
+impl DataFolder {
+    pub(crate) fn database_url(&self) -> String {
+        format!("sqlite:{}", self.0.join("flow.db").display())
+    }
+
+    pub(crate) fn broker_url(&self) -> BrokerUrl {
+        BrokerUrl::Embedded(self.0.join("queue.db"))
+    }
+
+    pub(crate) fn mail(&self) -> PathBuf {
+        self.0.join("mail")
+    }
+
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.0.join("provider.jsonl")
+    }
+}

@@ -1,0 +1,109 @@
+//! Documents: one view model, two engines, the same text.
+//!
+//! A document is rendered once, when its invoice is issued, and kept byte for byte. Templates are
+//! versioned; one that does not render its example is refused at start.
+
+pub(crate) mod fonts;
+pub(crate) mod format;
+pub(crate) mod labels;
+mod typst;
+pub(crate) mod view;
+mod wkhtmltopdf;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use self::typst::Typst;
+use self::view::InvoiceView;
+use self::wkhtmltopdf::Wkhtmltopdf;
+use crate::billing::content::InvoiceContent;
+
+/// The version of the invoice templates. A template that has rendered an issued invoice is not
+/// changed any more but for a new version.
+pub(crate) const TEMPLATE_VERSION: &str = "invoice-1";
+
+/// The engine that makes PDFs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RendererKind {
+    /// In process: page numbers, repeated table heads, PDF/A-3b. The default.
+    Typst,
+    /// Handlebars to HTML to PDF, by processes of wkhtmltopdf.
+    Wkhtmltopdf,
+}
+
+impl std::str::FromStr for RendererKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "typst" => Ok(Self::Typst),
+            "wkhtmltopdf" => Ok(Self::Wkhtmltopdf),
+            _ => Err("must be typst or wkhtmltopdf".to_owned()),
+        }
+    }
+}
+
+/// A rendered document.
+#[derive(Debug, Clone)]
+pub(crate) struct Rendered {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pages: u32,
+    pub(crate) renderer_version: String,
+}
+
+/// An engine, ready to render.
+#[derive(Clone)]
+pub(crate) enum Renderer {
+    Typst(Arc<Typst>),
+    Wkhtmltopdf(Arc<Wkhtmltopdf>),
+}
+
+impl Renderer {
+    /// Starts an engine and renders the example invoice in every language with it.
+    ///
+    /// # Errors
+    /// When the engine cannot be started or a template does not render.
+    pub(crate) async fn start(kind: RendererKind) -> anyhow::Result<Self> {
+        let renderer = match kind {
+            RendererKind::Typst => Self::Typst(Arc::new(Typst::new()?)),
+            RendererKind::Wkhtmltopdf => Self::Wkhtmltopdf(Arc::new(Wkhtmltopdf::start().await?)),
+        };
+        for locale in schemas::values::Locale::ALL {
+            let example = example(locale)?;
+            let rendered = renderer.render(&example, None).await;
+            rendered.with_context(|| format!("render the example invoice in {locale}"))?;
+        }
+        Ok(renderer)
+    }
+
+    /// Renders an invoice, with a logo (PNG) if there is one.
+    ///
+    /// # Errors
+    /// When the engine fails, or its output is not the document it should be.
+    pub(crate) async fn render(
+        &self,
+        content: &InvoiceContent,
+        logo: Option<&[u8]>,
+    ) -> anyhow::Result<Rendered> {
+        let view = InvoiceView::new(content, logo.is_some())?;
+        let rendered = match self {
+            Self::Typst(typst) => {
+                let (typst, logo) = (typst.clone(), logo.map(<[u8]>::to_vec));
+                let rendering = tokio::task::spawn_blocking(move || typst.render(&view, logo));
+                rendering.await.context("typst panicked")??
+            }
+            Self::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await?,
+        };
+        Ok(rendered)
+    }
+}
+
+/// The invoice that every template must be able to render.
+pub(crate) fn example(locale: schemas::values::Locale) -> anyhow::Result<InvoiceContent> {
+    let json = include_str!("../../templates/invoice/example.json");
+    let mut content: InvoiceContent =
+        serde_json::from_str(json).context("read the example invoice")?;
+    content.locale = locale;
+    Ok(content)
+}

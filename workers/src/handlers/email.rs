@@ -1,0 +1,284 @@
+//! Sends one mail, once.
+//!
+//! Commit `sending` → everything up to `DATA` → commit `data_sent` → the body → commit what the
+//! server answered. A break between `data_sent` and the answer is ambiguous: the mail is held and
+//! shown, never sent again by itself.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use broker::{Envelope, Failure, Handled, Handler, Next};
+use chrono::Utc;
+use entity::document;
+use entity::email_delivery::{self, DeliveryState};
+use schemas::email::EmailSend;
+use schemas::event::InvoiceDelivered;
+use schemas::topology::{self, WorkQueue};
+use sea_orm::DatabaseConnection;
+
+use crate::billing::content::InvoiceContent;
+use crate::mail::message::{InvoiceMail, MailTemplates};
+use crate::mail::{MailError, Mailer};
+use crate::store::mails::Ended;
+use crate::store::{self, documents, invoices, mails, stages};
+
+use super::{missing, permanent, show_failure};
+
+/// How long everything before the body may take, and how long another worker waits when this one
+/// dies before the body.
+const BEFORE_BODY: Duration = Duration::from_secs(45);
+const LEASE: Duration = Duration::from_secs(60);
+/// How long the answer to the body may take, and a margin. RFC 5321 asks for ten minutes.
+const BODY_LEASE: Duration = Duration::from_secs(11 * 60);
+
+/// Consumes `email.send.v1`.
+pub(crate) struct SendEmail {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) mailer: Mailer,
+    pub(crate) templates: MailTemplates,
+}
+
+impl Handler for SendEmail {
+    type Message = EmailSend;
+
+    fn queue(&self) -> WorkQueue {
+        topology::EMAIL
+    }
+
+    async fn handle(&self, message: &Envelope<EmailSend>) -> Handled {
+        let id = message.body.delivery_id;
+        let found = mails::find(&self.db, id).await.context("find the mail")?;
+        let delivery = found.ok_or_else(|| missing("mail", id))?;
+        match delivery.state {
+            DeliveryState::Queued | DeliveryState::Sending => self.send(&delivery).await?,
+            DeliveryState::DataSent => self.resolve(&delivery).await?,
+            DeliveryState::Sent
+            | DeliveryState::Ambiguous
+            | DeliveryState::Refused
+            | DeliveryState::Undeliverable => {}
+        }
+        match mails::find(&self.db, id).await.context("find the mail")? {
+            Some(delivery) if delivery.state == DeliveryState::Sent => {
+                self.follow_ups(message, &delivery).await
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    async fn failed(&self, message: &Envelope<EmailSend>, error: &str, next: Next) {
+        if let Ok(Some(delivery)) = mails::find(&self.db, message.body.delivery_id).await {
+            show_failure(&self.db, delivery.invoice_id, stages::DELIVER, error, next).await;
+        }
+    }
+}
+
+impl SendEmail {
+    async fn send(&self, delivery: &email_delivery::Model) -> Result<(), Failure> {
+        if delivery.recipient.is_empty() {
+            let reason = "the account has no mail address to send invoices to";
+            return self
+                .hold(
+                    delivery,
+                    delivery.fence,
+                    DeliveryState::Undeliverable,
+                    reason,
+                )
+                .await;
+        }
+        let document = documents::find(&self.db, delivery.document_id)
+            .await
+            .context("find the document")?;
+        let document = document.ok_or_else(|| missing("document", delivery.document_id))?;
+        let message = self.compose(delivery, document).await?;
+        let (envelope, body) = (message.envelope().clone(), message.formatted());
+
+        let transaction = store::begin(&self.db).await?;
+        let Some(fence) = mails::claim(&transaction, delivery, LEASE)
+            .await
+            .context("claim the mail")?
+        else {
+            drop(transaction);
+            return Err(self.busy(delivery).await?);
+        };
+        stages::running(&transaction, delivery.invoice_id, stages::DELIVER).await?;
+        transaction.commit().await.context("store the intent")?;
+
+        let begun = tokio::time::timeout(
+            BEFORE_BODY,
+            self.mailer.begin(&envelope, &delivery.message_id),
+        );
+        let begun = match begun.await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => return self.not_sent(delivery, fence, error).await,
+            Err(_) => {
+                let late =
+                    MailError::Later(format!("the mail server took longer than {BEFORE_BODY:?}"));
+                return self.not_sent(delivery, fence, late).await;
+            }
+        };
+        let noted = mails::data_sent(&self.db, delivery.id, fence, BODY_LEASE).await;
+        if !noted.context("note that the body goes out")? {
+            // The lease ran out: whoever took over sends it. The connection is dropped before the body.
+            return Err(Failure::NotYet(
+                LEASE,
+                anyhow!("fenced out: another worker took over"),
+            ));
+        }
+        match begun.finish(&body).await {
+            Ok(reply) => self.sent(delivery, fence, &reply).await,
+            Err(error) => self.not_sent(delivery, fence, error).await,
+        }
+    }
+
+    async fn compose(
+        &self,
+        delivery: &email_delivery::Model,
+        document: document::Model,
+    ) -> Result<lettre::Message, Failure> {
+        let invoice = invoices::find(&self.db, delivery.invoice_id)
+            .await
+            .context("find the invoice")?;
+        let invoice = invoice.ok_or_else(|| missing("invoice", delivery.invoice_id))?;
+        let content: InvoiceContent = serde_json::from_str(&invoice.content).map_err(|error| {
+            permanent(
+                "unreadable_content",
+                anyhow!("the content of the invoice: {error}"),
+            )
+        })?;
+        let mail = InvoiceMail {
+            content: &content,
+            recipient: &delivery.recipient,
+            message_id: &delivery.message_id,
+            pdf: document.bytes,
+        };
+        self.templates
+            .invoice(mail)
+            .map_err(|error| permanent("unsendable", error))
+    }
+
+    /// Somebody else holds the mail.
+    async fn busy(&self, delivery: &email_delivery::Model) -> Result<Failure, Failure> {
+        let left = mails::lease_left(&self.db, delivery.id).await?;
+        Ok(Failure::NotYet(
+            left,
+            anyhow!("another worker is at it for {left:?} at most"),
+        ))
+    }
+
+    async fn sent(
+        &self,
+        delivery: &email_delivery::Model,
+        fence: i64,
+        reply: &str,
+    ) -> Result<(), Failure> {
+        let transaction = store::begin(&self.db).await?;
+        let ended = Ended {
+            state: DeliveryState::Sent,
+            smtp_reply: Some(reply),
+            error: None,
+            sent_at: Some(Utc::now()),
+        };
+        mails::end(&transaction, delivery.id, fence, ended)
+            .await
+            .context("store that it was sent")?;
+        stages::done(&transaction, delivery.invoice_id, stages::DELIVER).await?;
+        transaction
+            .commit()
+            .await
+            .context("store that it was sent")?;
+        Ok(())
+    }
+
+    async fn not_sent(
+        &self,
+        delivery: &email_delivery::Model,
+        fence: i64,
+        error: MailError,
+    ) -> Result<(), Failure> {
+        let reason = error.to_string();
+        match error {
+            MailError::Ambiguous(_) => {
+                self.hold(delivery, fence, DeliveryState::Ambiguous, &reason)
+                    .await
+            }
+            MailError::Refused(_) => {
+                self.hold(delivery, fence, DeliveryState::Refused, &reason)
+                    .await
+            }
+            MailError::Later(_) => {
+                let ended = Ended {
+                    state: DeliveryState::Queued,
+                    smtp_reply: None,
+                    error: Some(&reason),
+                    sent_at: None,
+                };
+                mails::end(&self.db, delivery.id, fence, ended)
+                    .await
+                    .context("store the attempt")?;
+                Err(Failure::Transient(anyhow!("send the mail: {reason}")))
+            }
+        }
+    }
+
+    /// A state that only a person can change, with its reason.
+    async fn hold(
+        &self,
+        delivery: &email_delivery::Model,
+        fence: i64,
+        state: DeliveryState,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let transaction = store::begin(&self.db).await?;
+        let ended = Ended {
+            state,
+            smtp_reply: None,
+            error: Some(reason),
+            sent_at: None,
+        };
+        mails::end(&transaction, delivery.id, fence, ended)
+            .await
+            .context("store the outcome")?;
+        stages::failed(&transaction, delivery.invoice_id, stages::DELIVER, reason).await?;
+        transaction.commit().await.context("store the outcome")?;
+        tracing::error!(mail.id = %delivery.id, reason, "mail {} is held: {state:?}", delivery.id);
+        Ok(())
+    }
+
+    /// An earlier attempt had begun to send the body and never said how it ended.
+    async fn resolve(&self, delivery: &email_delivery::Model) -> Result<(), Failure> {
+        if !mails::lease_left(&self.db, delivery.id).await?.is_zero() {
+            return Err(self.busy(delivery).await?);
+        }
+        match self.mailer.was_accepted(&delivery.message_id) {
+            Some(true) => self.sent(delivery, delivery.fence, "found").await,
+            Some(false) => {
+                let error = MailError::Later("an earlier attempt broke off".to_owned());
+                self.not_sent(delivery, delivery.fence, error).await
+            }
+            None => {
+                let reason =
+                    "an earlier attempt broke off between the body and the server's answer";
+                self.hold(delivery, delivery.fence, DeliveryState::Ambiguous, reason)
+                    .await
+            }
+        }
+    }
+
+    async fn follow_ups(
+        &self,
+        message: &Envelope<EmailSend>,
+        delivery: &email_delivery::Model,
+    ) -> Handled {
+        let document = documents::find(&self.db, delivery.document_id)
+            .await
+            .context("find the document")?;
+        let document = document.ok_or_else(|| missing("document", delivery.document_id))?;
+        Ok(vec![message.follow_up(&InvoiceDelivered {
+            invoice_id: delivery.invoice_id,
+            account_id: delivery.account_id,
+            delivery_id: delivery.id,
+            document_sha256: document.sha256,
+            delivered_at: delivery.sent_at.unwrap_or_default(),
+        })])
+    }
+}

@@ -1,0 +1,336 @@
+//! Takes orders in: checks and prices them, plans their resources.
+//!
+//! The trust boundary: who published an order is what the broker validated, never what the body
+//! says.
+
+use anyhow::{Context, anyhow};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use chrono::Utc;
+use entity::account;
+use entity::order::{self, OrderState};
+use entity::resource::{self, ResourceState};
+use schemas::Problem;
+use schemas::event::{OrderAccepted, OrderRejected};
+use schemas::order::{OrderPlace, OrderRequest};
+use schemas::provision::{ResourceProvision, resource_id};
+use schemas::topology::{self, WorkQueue};
+use sea_orm::{ActiveModelTrait, DatabaseConnection};
+
+use crate::store::catalog::{self, PriceSnapshot};
+use crate::store::{self, orders, resources, stages};
+
+use super::{permanent, show_failure};
+
+/// Consumes `order.place.v1`.
+pub(crate) struct PlaceOrder {
+    pub(crate) db: DatabaseConnection,
+    /// The broker users whose orders are believed to be for the account they name: the ingresses.
+    pub(crate) trusted: Vec<String>,
+}
+
+/// What a valid order comes to.
+struct Planned {
+    prices: Vec<PriceSnapshot>,
+    provider: String,
+    provider_account_id: uuid::Uuid,
+    sku: String,
+}
+
+impl Handler for PlaceOrder {
+    type Message = OrderPlace;
+
+    fn queue(&self) -> WorkQueue {
+        topology::ORDER
+    }
+
+    async fn handle(&self, message: &Envelope<OrderPlace>) -> Handled {
+        let place = &message.body;
+        let publisher = message.publisher.as_deref().unwrap_or_default();
+        if !self.trusted.iter().any(|trusted| trusted == publisher) {
+            let error = anyhow!(
+                "publisher {publisher:?} may not place orders for account {}",
+                place.account_id
+            );
+            return Err(permanent("unauthenticated", error));
+        }
+        let account = catalog::account(&self.db, place.account_id)
+            .await
+            .context("find the account")?;
+        let Some(account) = account.filter(|account| account.active) else {
+            let error = anyhow!("there is no active account {}", place.account_id);
+            return Err(permanent("unknown_account", error));
+        };
+        if let Some(order) = orders::find(&self.db, place.order_id)
+            .await
+            .context("find the order")?
+        {
+            return self.repeated(message, &order).await;
+        }
+        let inserted = match self.plan(&account, place).await? {
+            Ok(planned) => self.accept(place, planned).await?,
+            Err(problem) => self.reject(place, &problem).await?,
+        };
+        if !inserted {
+            tracing::debug!("another delivery of order {} was faster", place.order_id);
+        }
+        let order = orders::find(&self.db, place.order_id)
+            .await
+            .context("find the order")?;
+        let order = order.context("the order that was just stored is gone")?;
+        self.repeated(message, &order).await
+    }
+
+    async fn failed(&self, message: &Envelope<OrderPlace>, error: &str, next: Next) {
+        show_failure(&self.db, message.body.order_id, stages::PLACE, error, next).await;
+    }
+}
+
+impl PlaceOrder {
+    /// What follows from an order that is stored: the same, however often it arrives.
+    async fn repeated(&self, message: &Envelope<OrderPlace>, order: &order::Model) -> Handled {
+        let place = &message.body;
+        if order.account_id != place.account_id || order.request_sha256 != place.request.sha256() {
+            // The first one wins. The ingress answers 422 to this; here it came another way, or past
+            // an ingress that did not know the first yet.
+            let problem = Problem::new(
+                "idempotency-key-reused",
+                422,
+                "The key was used for another request",
+                format!(
+                    "Order {} asks for something else under the same key.",
+                    order.id
+                ),
+            );
+            return Ok(vec![message.follow_up(&rejected(place, problem))]);
+        }
+        if order.state == OrderState::Rejected {
+            let problem = order
+                .problem
+                .as_deref()
+                .and_then(|json| serde_json::from_str(json).ok());
+            let problem = problem.context("the rejected order has no readable problem")?;
+            return Ok(vec![message.follow_up(&rejected(place, problem))]);
+        }
+        let mut outgoing = vec![message.follow_up(&OrderAccepted {
+            order_id: order.id,
+            account_id: order.account_id,
+            external_ref: place.request.external_ref.clone(),
+            placed_at: order.placed_at,
+        })];
+        for resource in resources::of_order(&self.db, order.id)
+            .await
+            .context("find the resources")?
+        {
+            if resource.state == ResourceState::Creating {
+                let provider = resource
+                    .provider
+                    .parse()
+                    .context("read the provider of the resource")?;
+                let provision = ResourceProvision {
+                    resource_id: resource.id,
+                    provider,
+                };
+                outgoing.push(Outgoing::once(resource.id, order.id, &provision));
+            }
+        }
+        Ok(outgoing)
+    }
+
+    /// Checks the request against the catalogue. The inner error is for the customer.
+    async fn plan(
+        &self,
+        account: &account::Model,
+        place: &OrderPlace,
+    ) -> Result<Result<Planned, Problem>, Failure> {
+        let request = &place.request;
+        if let Some(external_ref) = &request.external_ref {
+            let other =
+                orders::with_external_ref(&self.db, account.id, external_ref.as_str()).await?;
+            if let Some(other) = other.filter(|other| *other != place.order_id) {
+                let detail =
+                    format!("The reference {external_ref} belongs to order {other} already.");
+                return Ok(Err(refusal(
+                    "external-ref-in-use",
+                    "The reference is in use",
+                    detail,
+                )));
+            }
+        }
+        let OrderRequest {
+            offering: offering_code,
+            plan: plan_code,
+            region,
+            ..
+        } = request;
+        let found = catalog::offering(&self.db, offering_code.as_str())
+            .await
+            .context("find the offering")?;
+        let available = found.filter(|(offering, account)| offering.active && account.active);
+        let Some((offering, provider_account)) = available else {
+            let detail = format!(
+                "There is no offering {offering_code} that can be ordered. See GET /v1/offerings."
+            );
+            return Ok(Err(refusal(
+                "unknown-offering",
+                "The offering is not available",
+                detail,
+            )));
+        };
+        let plan = catalog::plan(&self.db, offering.id, plan_code.as_str())
+            .await
+            .context("find the plan")?;
+        let Some(plan) = plan.filter(|plan| plan.active) else {
+            let detail = format!(
+                "{offering_code} has no plan {plan_code} that can be ordered. See GET /v1/offerings."
+            );
+            return Ok(Err(refusal(
+                "unknown-plan",
+                "The plan is not available",
+                detail,
+            )));
+        };
+        if !offering
+            .regions
+            .split_whitespace()
+            .any(|code| code == region.as_str())
+        {
+            let detail = format!(
+                "{offering_code} is not offered in {region}, but in: {}.",
+                offering.regions
+            );
+            return Ok(Err(refusal(
+                "unknown-region",
+                "The region is not available",
+                detail,
+            )));
+        }
+        let prices = catalog::prices(&self.db, plan.id, &account.currency, place.placed_at).await?;
+        if prices.is_empty() {
+            let detail = format!(
+                "{offering_code} {plan_code} has no price in {}.",
+                account.currency
+            );
+            return Ok(Err(refusal(
+                "no-price",
+                "There is no price in the account's currency",
+                detail,
+            )));
+        }
+        Ok(Ok(Planned {
+            prices,
+            provider: provider_account.provider,
+            provider_account_id: provider_account.id,
+            sku: plan.sku,
+        }))
+    }
+
+    async fn accept(&self, place: &OrderPlace, planned: Planned) -> Result<bool, Failure> {
+        let transaction = store::begin(&self.db).await?;
+        let order = order::Model {
+            prices: Some(serde_json::to_string(&planned.prices)?),
+            ..row(place, OrderState::Queued)
+        };
+        if !orders::insert(&transaction, order, None)
+            .await
+            .context("store the order")?
+        {
+            return Ok(false);
+        }
+        for ordinal in 1..=place.request.quantity {
+            let resource = planned_resource(place, &planned, ordinal)?;
+            store::insert_once(
+                &transaction,
+                resource::ActiveModel::from(resource).reset_all(),
+            )
+            .await?;
+        }
+        orders::plan_stages(&transaction, place.order_id).await?;
+        transaction.commit().await.context("store the order")?;
+        Ok(true)
+    }
+
+    async fn reject(&self, place: &OrderPlace, problem: &Problem) -> Result<bool, Failure> {
+        let transaction = store::begin(&self.db).await?;
+        let mut order = order::Model {
+            problem: Some(serde_json::to_string(problem)?),
+            ..row(place, OrderState::Rejected)
+        };
+        if problem.name() == "external-ref-in-use" {
+            order.external_ref = None;
+        }
+        let inserted = orders::insert(&transaction, order, Some(&problem.detail)).await?;
+        stages::done(&transaction, place.order_id, stages::PLACE).await?;
+        transaction.commit().await.context("store the rejection")?;
+        Ok(inserted)
+    }
+}
+
+fn refusal(name: &str, title: &str, detail: String) -> Problem {
+    Problem::new(name, 422, title, detail)
+}
+
+fn rejected(place: &OrderPlace, problem: Problem) -> OrderRejected {
+    OrderRejected {
+        order_id: place.order_id,
+        account_id: place.account_id,
+        external_ref: place.request.external_ref.clone(),
+        problem,
+    }
+}
+
+fn row(place: &OrderPlace, state: OrderState) -> order::Model {
+    let request = &place.request;
+    order::Model {
+        id: place.order_id,
+        account_id: place.account_id,
+        external_ref: request.external_ref.as_ref().map(ToString::to_string),
+        offering: request.offering.to_string(),
+        plan: request.plan.to_string(),
+        quantity: i32::try_from(request.quantity).unwrap_or(i32::MAX),
+        region: request.region.to_string(),
+        name: request.name.to_string(),
+        request_sha256: request.sha256(),
+        prices: None,
+        state,
+        version: 0,
+        problem: None,
+        trace_id: broker::current_trace_id(),
+        placed_at: place.placed_at,
+        updated_at: Utc::now(),
+        completed_at: None,
+    }
+}
+
+fn planned_resource(
+    place: &OrderPlace,
+    planned: &Planned,
+    ordinal: u32,
+) -> anyhow::Result<resource::Model> {
+    let id = resource_id(place.order_id, ordinal);
+    let name = match place.request.quantity {
+        1 => place.request.name.to_string(),
+        _ => format!("{}-{ordinal}", place.request.name),
+    };
+    let now = Utc::now();
+    Ok(resource::Model {
+        id,
+        order_id: place.order_id,
+        ordinal: i32::try_from(ordinal)?,
+        account_id: place.account_id,
+        provider: planned.provider.clone(),
+        provider_account_id: planned.provider_account_id,
+        sku: planned.sku.clone(),
+        region: place.request.region.to_string(),
+        name,
+        client_token: id.to_string(),
+        state: ResourceState::Creating,
+        external_id: None,
+        address: None,
+        outcome_unknown: false,
+        fence: 0,
+        lease_until_ms: None,
+        activated_at: None,
+        created_at: now,
+        updated_at: now,
+    })
+}

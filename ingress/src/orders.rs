@@ -26,6 +26,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::page::{Page, PageQuery};
 use crate::reply;
+use crate::routes::Authorized;
 
 /// How long the broker may take to confirm an order before the caller is told to come again.
 pub(crate) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,9 +49,8 @@ const STAGES: [&str; 5] = ["place", "provision", "issue", "render", "deliver"];
 
 /// Accepts an order: parse → publish, confirmed → 202.
 pub(crate) async fn place(
-    caller: Caller,
+    Authorized { caller, body }: Authorized,
     key: Option<String>,
-    body: Vec<u8>,
     state: Arc<State>,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OrdersWrite)?;

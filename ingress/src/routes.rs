@@ -1,7 +1,9 @@
 //! The route table.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
@@ -18,6 +20,9 @@ use crate::{health, invoices, offerings, orders, resources};
 
 /// The largest body that is read.
 const MAX_BODY: usize = 64 * 1024;
+/// How much of a refused body is taken so that the client sees the answer, and for how long.
+const MAX_DISCARDED: usize = 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Every route of the API. A credential is looked at before the body is read, and after the path has
 /// matched: a wrong path is 404 to everybody.
@@ -26,14 +31,13 @@ pub(crate) fn routes(
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let v1 = |name: &'static str| warp::path("v1").and(warp::path(name));
     let with = with(state.clone());
-    let caller = caller(state);
+    let caller = caller(state.clone());
 
     let place_order = v1("orders")
         .and(warp::path::end())
         .and(warp::post())
-        .and(caller.clone())
+        .and(authorized_body(state.clone()))
         .and(warp::header::optional("idempotency-key"))
-        .and(json_body())
         .and(with.clone())
         .then(orders::place);
     let list_orders = v1("orders")
@@ -154,41 +158,90 @@ fn id() -> impl Filter<Extract = (Uuid,), Error = Rejection> + Copy + Send + Syn
     warp::path::param::<Uuid>()
 }
 
-/// The body of a JSON request, read up to its limit, however it is sent.
-fn json_body() -> impl Filter<Extract = (Vec<u8>,), Error = Rejection> + Clone + Send + Sync {
-    warp::header::optional::<String>("content-type")
+/// Who asks, and the body of their JSON request.
+fn authorized_body(
+    state: Arc<State>,
+) -> impl Filter<Extract = (Authorized,), Error = Rejection> + Clone + Send + Sync {
+    warp::header::optional::<String>("authorization")
+        .and(warp::header::optional::<String>("content-type"))
         .and(warp::header::optional::<u64>("content-length"))
         .and(warp::body::stream())
-        .and_then(read_body)
+        .and(with(state))
+        .and_then(authorize)
 }
 
-async fn read_body(
-    content_type: Option<String>,
+async fn authorize(
+    authorization: Option<String>,
+    media_type: Option<String>,
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<Vec<u8>, Rejection> {
-    let media_type = content_type
+    state: Arc<State>,
+) -> Result<Authorized, Rejection> {
+    let caller = state.keys.check(authorization.as_deref()).await;
+    let mut body = std::pin::pin!(body);
+    match read_body(caller, media_type, length, body.as_mut()).await {
+        Ok(authorized) => Ok(authorized),
+        Err(error) => {
+            discard(body).await;
+            Err(warp::reject::custom(error))
+        }
+    }
+}
+
+/// A request of somebody who is known.
+pub(crate) struct Authorized {
+    pub(crate) caller: Caller,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Reads the body of a JSON request up to its limit, however it is sent; but not a byte of it for
+/// somebody who is not known.
+async fn read_body(
+    caller: Result<Caller, ApiError>,
+    media_type: Option<String>,
+    length: Option<u64>,
+    mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+) -> Result<Authorized, ApiError> {
+    let caller = caller?;
+    let media_type = media_type
         .as_deref()
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    if !media_type.trim().eq_ignore_ascii_case("application/json") {
-        return Err(ApiError::unsupported_media_type().into());
+        .and_then(|value| value.split(';').next());
+    if !media_type
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+    {
+        return Err(ApiError::unsupported_media_type());
     }
     if length.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(ApiError::too_large(MAX_BODY).into());
+        return Err(ApiError::too_large(MAX_BODY));
     }
-    let mut read = Vec::new();
-    let mut body = std::pin::pin!(body);
-    while let Some(chunk) = body.next().await {
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
         let mut chunk = chunk.map_err(|_| ApiError::malformed("The body broke off."))?;
-        if read.len() + chunk.remaining() > MAX_BODY {
-            return Err(ApiError::too_large(MAX_BODY).into());
+        if body.len() + chunk.remaining() > MAX_BODY {
+            return Err(ApiError::too_large(MAX_BODY));
         }
         while chunk.has_remaining() {
             let piece = chunk.chunk();
-            read.extend_from_slice(piece);
+            body.extend_from_slice(piece);
             chunk.advance(piece.len());
         }
     }
-    Ok(read)
+    Ok(Authorized { caller, body })
+}
+
+/// Takes what a refused client is still sending, within limits: to close the connection on unread
+/// bytes resets it, and the client may never see why it was refused.
+async fn discard(mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>) {
+    let discarding = async {
+        let mut discarded = 0;
+        while let Some(Ok(chunk)) = stream.next().await {
+            discarded += chunk.remaining();
+            if discarded > MAX_DISCARDED {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DISCARD_TIMEOUT, discarding).await.ok();
 }

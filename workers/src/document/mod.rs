@@ -13,6 +13,7 @@ mod wkhtmltopdf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tracing::Instrument;
 
 use self::typst::Typst;
 use self::view::InvoiceView;
@@ -87,15 +88,26 @@ impl Renderer {
         logo: Option<&[u8]>,
     ) -> anyhow::Result<Rendered> {
         let view = InvoiceView::new(content, logo.is_some())?;
-        let rendered = match self {
-            Self::Typst(typst) => {
-                let (typst, logo) = (typst.clone(), logo.map(<[u8]>::to_vec));
-                let rendering = tokio::task::spawn_blocking(move || typst.render(&view, logo));
-                rendering.await.context("typst panicked")??
-            }
-            Self::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await?,
+        let engine = match self {
+            Self::Typst(_) => "typst",
+            Self::Wkhtmltopdf(_) => "wkhtmltopdf",
         };
-        Ok(rendered)
+        let span = tracing::info_span!(
+            "render invoice",
+            renderer = engine,
+            lines = view.lines.len()
+        );
+        let rendering = async {
+            match self {
+                Self::Typst(typst) => {
+                    let (typst, logo) = (typst.clone(), logo.map(<[u8]>::to_vec));
+                    let rendering = tokio::task::spawn_blocking(move || typst.render(&view, logo));
+                    rendering.await.context("typst panicked")?
+                }
+                Self::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await,
+            }
+        };
+        rendering.instrument(span).await
     }
 }
 

@@ -15,6 +15,7 @@ use schemas::email::EmailSend;
 use schemas::event::InvoiceDelivered;
 use schemas::topology::{self, WorkQueue};
 use sea_orm::DatabaseConnection;
+use tracing::Instrument;
 
 use crate::billing::content::InvoiceContent;
 use crate::mail::message::{InvoiceMail, MailTemplates};
@@ -103,17 +104,32 @@ impl SendEmail {
         stages::running(&transaction, delivery.invoice_id, stages::DELIVER).await?;
         transaction.commit().await.context("store the intent")?;
 
-        let begun = tokio::time::timeout(
-            BEFORE_BODY,
-            self.mailer.begin(&envelope, &delivery.message_id),
+        let span = tracing::info_span!(
+            "send mail",
+            otel.kind = "client",
+            messaging.message.id = delivery.message_id,
+            messaging.message.body.size = body.len(),
         );
-        let begun = match begun.await {
+        self.transmit(delivery, fence, &envelope, &body)
+            .instrument(span)
+            .await
+    }
+
+    /// Both halves of sending, with the commit between them.
+    async fn transmit(
+        &self,
+        delivery: &email_delivery::Model,
+        fence: i64,
+        envelope: &lettre::address::Envelope,
+        body: &[u8],
+    ) -> Result<(), Failure> {
+        let begin = self.mailer.begin(envelope, &delivery.message_id);
+        let begun = match tokio::time::timeout(BEFORE_BODY, begin).await {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return self.not_sent(delivery, fence, error).await,
             Err(_) => {
-                let late =
-                    MailError::Later(format!("the mail server took longer than {BEFORE_BODY:?}"));
-                return self.not_sent(delivery, fence, late).await;
+                let late = format!("the mail server took longer than {BEFORE_BODY:?}");
+                return self.not_sent(delivery, fence, MailError::Later(late)).await;
             }
         };
         let noted = mails::data_sent(&self.db, delivery.id, fence, BODY_LEASE).await;
@@ -124,7 +140,7 @@ impl SendEmail {
                 anyhow!("fenced out: another worker took over"),
             ));
         }
-        match begun.finish(&body).await {
+        match begun.finish(body).await {
             Ok(reply) => self.sent(delivery, fence, &reply).await,
             Err(error) => self.not_sent(delivery, fence, error).await,
         }

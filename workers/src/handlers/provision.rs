@@ -73,7 +73,9 @@ impl Handler for ProvisionResource {
 
 impl ProvisionResource {
     async fn provision(&self, resource: &resource::Model) -> Result<(), Failure> {
-        let fence = self.begin(resource).await?;
+        let Some(fence) = self.begin(resource).await? else {
+            return Ok(());
+        };
         let attempt = Attempt {
             handler: self,
             resource,
@@ -109,35 +111,37 @@ impl ProvisionResource {
     }
 
     /// Writes the intent: the order is being provisioned, and this is the one attempt at it.
-    async fn begin(&self, resource: &resource::Model) -> Result<i64, Failure> {
+    /// Nothing if there is nothing left to do.
+    async fn begin(&self, resource: &resource::Model) -> Result<Option<i64>, Failure> {
         let transaction = store::begin(&self.db).await?;
         let order = orders::lock(&transaction, resource.order_id)
             .await
             .context("lock the order")?;
         let order = order.ok_or_else(|| missing("order", resource.order_id))?;
-        match order.state {
-            OrderState::Provisioning => {}
-            OrderState::Completed => {
-                return Err(permanent("order_over", anyhow!("the order is complete")));
-            }
-            _ if orders::advance(&transaction, &order, OrderState::Provisioning, None, None)
-                .await? => {}
-            state => return Err(permanent("order_over", anyhow!("the order is {state:?}"))),
-        }
-        let Some(fence) = resources::claim(&transaction, resource, LEASE)
+        // Under the lock of the order: another delivery may have finished meanwhile.
+        let current = resources::find(&transaction, resource.id)
             .await
-            .context("claim the resource")?
-        else {
+            .context("find the resource")?;
+        if current.is_none_or(|current| current.state != ResourceState::Creating) {
+            return Ok(None);
+        }
+        if order.state != OrderState::Provisioning {
+            let to = OrderState::Provisioning;
+            if !orders::advance(&transaction, &order, to, None, None).await? {
+                let error = anyhow!("the order is {:?}", order.state);
+                return Err(permanent("order_over", error));
+            }
+        }
+        let claimed = resources::claim(&transaction, resource, LEASE).await;
+        let Some(fence) = claimed.context("claim the resource")? else {
             drop(transaction);
             let left = resources::lease_left(&self.db, resource.id).await?;
-            return Err(Failure::NotYet(
-                left,
-                anyhow!("another worker is at it for {left:?} at most"),
-            ));
+            let error = anyhow!("another worker is at it for {left:?} at most");
+            return Err(Failure::NotYet(left, error));
         };
         stages::running(&transaction, resource.order_id, stages::PROVISION).await?;
         transaction.commit().await.context("store the intent")?;
-        Ok(fence)
+        Ok(Some(fence))
     }
 
     /// The server, found or created.

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Request, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use tracing::Instrument;
+use tracing::field::Empty;
 use url::Url;
 
 use super::{CreateRequest, ProviderError, Server, ServerState};
@@ -116,7 +119,7 @@ impl Simulated {
                 "labels": { "managed-by": "customer-flow", "order": request.order_id },
             }));
         let answer: ServerAnswer = self.send(call).await?;
-        Ok(answer.server.into())
+        self.explained(answer.server.into()).await
     }
 
     pub(crate) async fn find(&self, client_token: &str) -> Result<Option<Server>, ProviderError> {
@@ -135,12 +138,14 @@ impl Simulated {
                     .get(self.url(&format!("v1/servers/{external_id}"))),
             )
             .await?;
-        let mut server = Server::from(answer.server);
+        self.explained(answer.server.into()).await
+    }
+
+    /// The server; if it failed, with the reason that its action gives.
+    async fn explained(&self, mut server: Server) -> Result<Server, ProviderError> {
         if matches!(server.state, ServerState::Failed(_)) {
-            let call = self
-                .http
-                .get(self.url(&format!("v1/actions/{external_id}")));
-            let action: ActionAnswer = self.send(call).await?;
+            let path = format!("v1/actions/{}", server.external_id);
+            let action: ActionAnswer = self.send(self.http.get(self.url(&path))).await?;
             if let Some(error) = action.action.error {
                 server.state = ServerState::Failed(format!("{} ({})", error.message, error.code));
             }
@@ -161,17 +166,45 @@ impl Simulated {
         &self,
         call: RequestBuilder,
     ) -> Result<A, ProviderError> {
-        let call = broker::inject_http()
-            .into_iter()
-            .fold(call, |call, (name, value)| call.header(name, value));
-        let response = call
-            .send()
-            .await
-            .map_err(|error| match error.is_connect() {
-                true => ProviderError::Unreachable(innermost(&error)),
-                false => ProviderError::Ambiguous(innermost(&error)),
-            })?;
+        let request = call
+            .build()
+            .map_err(|error| ProviderError::Unreachable(error.to_string()))?;
+        let span = tracing::info_span!(
+            "provider",
+            otel.name = format!("{} simulated provider", request.method()),
+            otel.kind = "client",
+            http.request.method = %request.method(),
+            url.full = %request.url(),
+            http.response.status_code = Empty,
+            otel.status_code = Empty,
+        );
+        self.answer(request).instrument(span).await
+    }
+
+    async fn answer<A: for<'de> Deserialize<'de>>(
+        &self,
+        mut request: Request,
+    ) -> Result<A, ProviderError> {
+        for (name, value) in broker::inject_http() {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        let response =
+            self.http
+                .execute(request)
+                .await
+                .map_err(|error| match error.is_connect() {
+                    true => ProviderError::Unreachable(innermost(&error)),
+                    false => ProviderError::Ambiguous(innermost(&error)),
+                })?;
         let status = response.status();
+        tracing::Span::current().record("http.response.status_code", status.as_u16());
+        if !status.is_success() {
+            tracing::Span::current().record("otel.status_code", "ERROR");
+        }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(ProviderError::RateLimited(pause(&response)));
         }

@@ -1,0 +1,29 @@
+//! The stories, one file a theme.
+
+mod crash;
+mod credentials;
+mod document;
+mod first_steps;
+mod http;
+mod invoice;
+mod mail;
+mod operations;
+mod order;
+mod provisioning;
+mod trace;
+
+use crate::support::suite::Suite;
+
+pub(crate) fn register(suite: &mut Suite) {
+    crash::register(suite);
+    credentials::register(suite);
+    document::register(suite);
+    first_steps::register(suite);
+    http::register(suite);
+    invoice::register(suite);
+    mail::register(suite);
+    operations::register(suite);
+    order::register(suite);
+    provisioning::register(suite);
+    trace::register(suite);
+}

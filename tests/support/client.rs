@@ -1,0 +1,150 @@
+//! A client of the HTTP API.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// A client with an API key.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: String,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// A header as text, empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The stable name of the problem.
+    pub(crate) fn problem(&self) -> &str {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        self.body["type"]
+            .as_str()
+            .unwrap_or_default()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The fields that were wrong.
+    pub(crate) fn wrong_fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str())
+            .collect()
+    }
+}
+
+impl Client {
+    /// A client of the API at `base`.
+    pub(crate) fn new(base: &str, key: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the customer's side")]
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self {
+            http,
+            base: base.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
+    /// The same client with another key.
+    pub(crate) fn with_key(&self, key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Its key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where the API is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A request with the key, to be completed.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key)
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        read(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    /// GET of bytes.
+    pub(crate) async fn bytes(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    /// POST of an order under a key.
+    pub(crate) async fn order(&self, key: &str, body: &Value) -> Answer {
+        self.try_order(key, body).await.unwrap()
+    }
+
+    /// POST of an order under a key, by a client that may lose its connection.
+    pub(crate) async fn try_order(&self, key: &str, body: &Value) -> reqwest::Result<Answer> {
+        let request = self
+            .request(Method::POST, "/v1/orders")
+            .header("idempotency-key", key)
+            .json(body);
+        Ok(read(request.send().await?).await)
+    }
+
+    /// POST of anything as an order.
+    pub(crate) async fn post(&self, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self
+            .request(Method::POST, "/v1/orders")
+            .header("content-type", content_type)
+            .body(body);
+        read(request.send().await.unwrap()).await
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(response: Response) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+/// An order of one small server called `name`.
+pub(crate) fn small_server(name: &str) -> Value {
+    json!({ "offering": "cloud-server", "plan": "s", "quantity": 1, "region": "eu-central", "name": name })
+}

@@ -1,0 +1,12 @@
+//! The harness: worlds to tell stories in, processes, neighbours, and waiting for conditions.
+
+pub(crate) mod client;
+pub(crate) mod database;
+pub(crate) mod neighbours;
+pub(crate) mod otlp;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod suite;
+pub(crate) mod system;
+pub(crate) mod vhost;
+pub(crate) mod wait;

@@ -1,0 +1,129 @@
+//! Which stories there are, in which worlds they are told, and what is left out for want of servers.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use super::system::World;
+
+/// How long a story may take before it has failed.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Every story of this binary.
+#[derive(Default)]
+pub(crate) struct Suite {
+    trials: Vec<Trial>,
+    left_out: Vec<String>,
+}
+
+impl Suite {
+    /// A story that is told in each of these worlds.
+    pub(crate) fn story<F, Fut>(&mut self, name: &str, worlds: &[World], story: F)
+    where
+        F: Fn(World) -> Fut + Copy + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        for world in worlds {
+            let world = *world;
+            let name = format!("{name} [{}]", world.name());
+            let missing = missing(world.needs());
+            self.trial(&name, missing, move || story(world));
+        }
+    }
+
+    /// A story that needs these of the environment, and no world.
+    pub(crate) fn story_with<F, Fut>(&mut self, name: &str, needs: &[Need], story: F)
+    where
+        F: Fn() -> Fut + Copy + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        self.trial(name, missing(needs), story);
+    }
+
+    fn trial<F, Fut>(&mut self, name: &str, missing: Vec<Need>, story: F)
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        // ./dev test has everything; there a server that is missing is a failure.
+        let everything = environment("TEST_EVERYTHING").is_some();
+        let left_out = !missing.is_empty() && !everything;
+        if left_out {
+            self.left_out.push(name.to_owned());
+        }
+        let runner = move || {
+            if !missing.is_empty() {
+                return Err(Failed::from(format!("missing here: {missing:?}")));
+            }
+            run(story())
+        };
+        self.trials
+            .push(Trial::test(name, runner).with_ignored_flag(left_out));
+    }
+
+    /// Runs the stories that the command line asks for.
+    pub(crate) fn run(self) -> ExitCode {
+        let arguments = Arguments::from_args();
+        let quiet = arguments.list;
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        if !quiet && !self.left_out.is_empty() {
+            println!(
+                "{} stories were left out because a server or program is missing here: those over RabbitMQ\n\
+                 and PostgreSQL, and those that look into PDFs. `./dev test` starts what they need and runs them all.\n",
+                self.left_out.len()
+            );
+        }
+        conclusion.exit_code()
+    }
+}
+
+fn run(story: impl Future<Output = ()>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        tokio::time::timeout(LIMIT, story)
+            .await
+            .map_err(|_| Failed::from(format!("took longer than {LIMIT:?}")))
+    })
+}
+
+/// Something that a story needs and a machine may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// `TEST_AMQP_URL` and `TEST_AMQP_ADMIN_URL`.
+    RabbitMq,
+    /// `TEST_DATABASE_URL`.
+    Postgres,
+    /// The program.
+    Wkhtmltopdf,
+    /// The programs pdftotext and pdftoppm.
+    Poppler,
+}
+
+fn missing(needs: &[Need]) -> Vec<Need> {
+    let program = |name: &str| {
+        let path = environment("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    };
+    let has = |need: &Need| match need {
+        Need::RabbitMq => {
+            environment("TEST_AMQP_URL").is_some() && environment("TEST_AMQP_ADMIN_URL").is_some()
+        }
+        Need::Postgres => environment("TEST_DATABASE_URL").is_some(),
+        Need::Wkhtmltopdf => program("wkhtmltopdf"),
+        Need::Poppler => program("pdftotext") && program("pdftoppm"),
+    };
+    needs.iter().filter(|need| !has(need)).copied().collect()
+}
+
+/// A variable of the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no command line of their own"
+)]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,142 @@
+//! A virtual host of RabbitMQ for one story, over the management API.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::suite::environment;
+use super::wait::eventually;
+
+/// A virtual host, removed by [`Vhost::remove`].
+pub(crate) struct Vhost {
+    name: String,
+    admin: Admin,
+}
+
+#[derive(Clone)]
+struct Admin {
+    http: reqwest::Client,
+    base: reqwest::Url,
+    user: String,
+    password: String,
+}
+
+impl Admin {
+    fn new() -> Self {
+        let mut base: reqwest::Url = environment("TEST_AMQP_ADMIN_URL").unwrap().parse().unwrap();
+        let (user, password) = (
+            base.username().to_owned(),
+            base.password().unwrap_or_default().to_owned(),
+        );
+        base.set_username("").unwrap();
+        base.set_password(None).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test's own client")]
+        let http = reqwest::Client::builder().build().unwrap();
+        Self {
+            http,
+            base,
+            user,
+            password,
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self
+            .http
+            .request(method, url)
+            .basic_auth(&self.user, Some(&self.password));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?.error_for_status()?;
+        Ok(serde_json::from_str(&response.text().await?).unwrap_or(Value::Null))
+    }
+}
+
+impl Vhost {
+    /// Creates a virtual host that the user of the tests may do everything in.
+    pub(crate) async fn create() -> Self {
+        let (name, admin) = (format!("test-{}", Uuid::now_v7()), Admin::new());
+        admin
+            .call(Method::PUT, &format!("api/vhosts/{name}"), Some(json!({})))
+            .await
+            .unwrap();
+        let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        let path = format!("api/permissions/{name}/{}", admin.user);
+        admin
+            .call(Method::PUT, &path, Some(everything))
+            .await
+            .unwrap();
+        Self { name, admin }
+    }
+
+    /// The URL of the virtual host.
+    pub(crate) fn url(&self) -> String {
+        self.url_at(&environment("TEST_AMQP_URL").unwrap())
+    }
+
+    /// The URL of the virtual host behind a proxy that listens on `port`.
+    pub(crate) fn url_through(&self, port: u16) -> String {
+        let mut url: reqwest::Url = environment("TEST_AMQP_URL").unwrap().parse().unwrap();
+        url.set_port(Some(port)).unwrap();
+        self.url_at(url.as_str())
+    }
+
+    fn url_at(&self, server: &str) -> String {
+        format!("{}/{}", server.trim_end_matches('/'), self.name)
+    }
+
+    /// Deletes a queue.
+    pub(crate) async fn delete_queue(&self, queue: &str) {
+        let path = format!("api/queues/{}/{queue}", self.name);
+        self.admin.call(Method::DELETE, &path, None).await.unwrap();
+    }
+
+    /// Deletes an exchange.
+    pub(crate) async fn delete_exchange(&self, exchange: &str) {
+        let path = format!("api/exchanges/{}/{exchange}", self.name);
+        self.admin.call(Method::DELETE, &path, None).await.unwrap();
+    }
+
+    /// Closes every connection to the virtual host, as an operator or a restart would. Waits until
+    /// there is one to close.
+    pub(crate) async fn close_connections(&self) {
+        let path = format!("api/vhosts/{}/connections", self.name);
+        let names = eventually("a connection", async || {
+            let connections = self.admin.call(Method::GET, &path, None).await.ok()?;
+            let names: Vec<String> = connections
+                .as_array()?
+                .iter()
+                .filter_map(|connection| connection["name"].as_str().map(str::to_owned))
+                .collect();
+            (!names.is_empty()).then_some(names)
+        })
+        .await;
+        for name in names {
+            let mut url = self.admin.base.clone();
+            url.path_segments_mut()
+                .unwrap()
+                .clear()
+                .extend(["api", "connections", &name]);
+            // It may be gone already.
+            let request = self
+                .admin
+                .http
+                .delete(url)
+                .basic_auth(&self.admin.user, Some(&self.admin.password));
+            request.send().await.unwrap();
+        }
+    }
+
+    /// Removes the virtual host with everything in it.
+    pub(crate) async fn remove(self) {
+        let path = format!("api/vhosts/{}", self.name);
+        self.admin.call(Method::DELETE, &path, None).await.unwrap();
+    }
+}

@@ -57,6 +57,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         },
         mail_url: MailUrl::Folder(data.mail()),
         renderer: args.renderer,
+        renderers: None,
         simulated_provider_url: None,
         data,
     };

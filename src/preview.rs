@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use workers::RendererKind;
+use workers::{Preview, RendererKind};
 
 /// Options of `flow preview`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let content = args.content.as_ref().map(read).transpose()?;
     let logo = args.logo.as_ref().map(read).transpose()?;
-    let (pdf, pages) = workers::preview(args.renderer, content.as_deref(), logo.as_deref()).await?;
+    let preview = Preview::start(args.renderer).await?;
+    let (pdf, pages) = preview.render(content.as_deref(), logo.as_deref()).await?;
     std::fs::write(&args.output, pdf)
         .with_context(|| format!("write {}", args.output.display()))?;
     println!("{} pages in {}", pages, args.output.display());

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// The engine that makes PDFs: typst or wkhtmltopdf.
     #[arg(long, env = "RENDERER", default_value = "typst")]
     renderer: RendererKind,
+    /// How many documents are rendered at once; unset, as many as there are cores.
+    #[arg(long, env = "RENDERERS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    renderers: Option<u16>,
     /// Where the simulated provider listens. Unset: one is started.
     #[arg(long, env = "SIMULATED_PROVIDER_URL")]
     simulated_provider_url: Option<Url>,
@@ -52,6 +55,7 @@ pub(crate) struct System {
     pub(crate) database: Database,
     pub(crate) mail_url: MailUrl,
     pub(crate) renderer: RendererKind,
+    pub(crate) renderers: Option<u16>,
     pub(crate) simulated_provider_url: Option<Url>,
 }
 
@@ -80,6 +84,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             .mail_url
             .unwrap_or_else(|| MailUrl::Folder(data.mail())),
         renderer: args.renderer,
+        renderers: args.renderers,
         simulated_provider_url: args.simulated_provider_url,
         data,
     };
@@ -144,6 +149,7 @@ impl System {
         let work = Work {
             mail_url: self.mail_url,
             renderer: self.renderer,
+            renderers: self.renderers,
             simulated_provider_url: provider,
             trusted_publishers: Vec::new(),
         };

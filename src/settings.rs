@@ -62,6 +62,9 @@ pub(crate) struct Work {
     /// The engine that makes PDFs: typst or wkhtmltopdf.
     #[arg(long, env = "RENDERER", default_value = "typst")]
     pub(crate) renderer: RendererKind,
+    /// How many documents are rendered at once; unset, as many as there are cores.
+    #[arg(long, env = "RENDERERS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) renderers: Option<u16>,
     /// Where the simulated provider listens.
     #[arg(
         long,
@@ -86,6 +89,7 @@ impl Work {
             broker: broker.clone(),
             publisher: broker.publisher(),
             renderer: self.renderer,
+            renderers: self.renderers,
             mail: self.mail_url.clone(),
             simulated_provider: self.simulated_provider_url.clone(),
             trusted_publishers,

@@ -68,6 +68,12 @@ impl<E: Serialize + DeserializeOwned + Clone> Ledger<E> {
         Ok(())
     }
 
+    /// How many entries there are, and the last one.
+    pub fn last(&self) -> (usize, Option<E>) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        (entries.len(), entries.last().cloned())
+    }
+
     /// Every entry so far.
     pub fn entries(&self) -> Vec<E> {
         self.entries

@@ -20,7 +20,8 @@ pub(crate) struct Mail {
     _process: Process,
     /// `host:port` of SMTP.
     pub(crate) address: String,
-    control: String,
+    /// Where its control listens.
+    pub(crate) control: String,
     http: reqwest::Client,
 }
 

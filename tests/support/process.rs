@@ -80,9 +80,14 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
     /// Sends a signal.
     pub(crate) async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the process runs").to_string();
+        let pid = self.id().to_string();
         let sent = command("kill")
             .args([&format!("-{signal}"), &pid])
             .status()

@@ -106,7 +106,7 @@ pub(crate) struct System {
     pub(crate) mail: Mail,
     pub(crate) processes: Vec<(&'static str, Process)>,
     pub(crate) vhost: Option<Vhost>,
-    database: TestDatabase,
+    pub(crate) database: TestDatabase,
     environment: Vec<(String, String)>,
     folder: TempDir,
 }
@@ -293,13 +293,15 @@ impl System {
 
     /// Lets every process that is started from now on reach PostgreSQL through a proxy on `port`.
     pub(crate) fn reach_database_through(&mut self, port: u16) {
-        for (name, value) in &mut self.environment {
-            if name == "DATABASE_URL" {
-                let mut url: reqwest::Url = value.parse().unwrap();
-                url.set_port(Some(port)).unwrap();
-                *value = url.to_string();
-            }
-        }
+        let mut url: reqwest::Url = self.database.url().parse().unwrap();
+        url.set_port(Some(port)).unwrap();
+        self.set_environment("DATABASE_URL", url.as_str());
+    }
+
+    /// Sets a variable for every process that is started from now on.
+    pub(crate) fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Where its files are.

@@ -34,6 +34,8 @@ pub struct Settings {
     pub publisher: Publisher,
     /// The engine of the `document` pool.
     pub renderer: RendererKind,
+    /// How many documents are rendered at once; nothing for as many as there are cores.
+    pub renderers: Option<u16>,
     /// The way out of the `email` pool.
     pub mail: MailUrl,
     /// Where the simulated provider listens.
@@ -133,10 +135,12 @@ struct Consume<'a> {
 
 impl Consume<'_> {
     fn with<H: Handler>(&mut self, handler: H) {
-        let concurrency = self
+        let renderers = self
             .settings
-            .concurrency
-            .unwrap_or_else(|| default_concurrency(self.pool));
+            .renderers
+            .filter(|_| self.pool == Pool::Document);
+        let concurrency = self.settings.concurrency.or(renderers);
+        let concurrency = concurrency.unwrap_or_else(|| default_concurrency(self.pool));
         let consumer = Consumer::new(
             self.settings.broker.clone(),
             self.settings.publisher.clone(),
@@ -148,21 +152,40 @@ impl Consume<'_> {
     }
 }
 
-/// Renders an invoice from its content as JSON (without one, the example). Returns the PDF and its
-/// number of pages.
-///
-/// # Errors
-/// When the content cannot be read, the engine not be started, or the template does not render.
-pub async fn preview(
-    kind: RendererKind,
-    content: Option<&[u8]>,
-    logo: Option<&[u8]>,
-) -> anyhow::Result<(Vec<u8>, u32)> {
-    let content = match content {
-        Some(json) => serde_json::from_slice(json).context("read the content of the invoice")?,
-        None => document::example(schemas::values::Locale::En)?,
-    };
-    let renderer = document::Renderer::start(kind).await?;
-    let rendered = renderer.render(&content, logo).await?;
-    Ok((rendered.bytes, rendered.pages))
+/// Renders invoices outside of the flow: to try a template, or to see how fast an engine is alone.
+#[derive(Clone)]
+pub struct Preview {
+    renderer: document::Renderer,
+}
+
+impl Preview {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// When it cannot be started, or its templates do not render.
+    pub async fn start(kind: RendererKind) -> anyhow::Result<Self> {
+        Ok(Self {
+            renderer: document::Renderer::start(kind).await?,
+        })
+    }
+
+    /// Renders an invoice from its content as JSON (without one, the example), with a logo as PNG.
+    /// Returns the PDF and its number of pages.
+    ///
+    /// # Errors
+    /// When the content cannot be read, or the template does not render.
+    pub async fn render(
+        &self,
+        content: Option<&[u8]>,
+        logo: Option<&[u8]>,
+    ) -> anyhow::Result<(Vec<u8>, u32)> {
+        let content = match content {
+            Some(json) => {
+                serde_json::from_slice(json).context("read the content of the invoice")?
+            }
+            None => document::example(schemas::values::Locale::En)?,
+        };
+        let rendered = self.renderer.render(&content, logo).await?;
+        Ok((rendered.bytes, rendered.pages))
+    }
 }

@@ -1,6 +1,7 @@
 //! A mail server (RFC 5321) that takes every mail, or does not, and keeps what it took.
 //!
 //! A second listener controls it over HTTP: `GET /control/mails` lists what was accepted,
+//! `GET /control/mails/count` only counts it,
 //! `PUT /control/faults` sets what goes wrong ([`Fault`]).
 
 mod session;
@@ -145,6 +146,13 @@ fn routes(
         .and(warp::get())
         .and(state.clone())
         .map(|state: Arc<State>| warp::reply::json(&json!({ "mails": state.ledger.entries() })));
+    let count = warp::path!("control" / "mails" / "count")
+        .and(warp::get())
+        .and(state.clone())
+        .map(|state: Arc<State>| {
+            let (count, last) = state.ledger.last();
+            warp::reply::json(&json!({ "count": count, "last": last.map(|mail| mail.at) }))
+        });
     let faults = warp::path!("control" / "faults")
         .and(warp::put())
         .and(warp::body::json())
@@ -153,7 +161,7 @@ fn routes(
             *state.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
             warp::reply::json(&json!({}))
         });
-    mails.or(faults).recover(async |_| {
+    mails.or(count).or(faults).recover(async |_| {
         let body =
             warp::reply::json(&json!({ "error": "GET /control/mails or PUT /control/faults" }));
         Ok::<_, Infallible>(warp::reply::with_status(

@@ -1,0 +1,137 @@
+//! `accept`: orders accepted over HTTP, against the same messages published without HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use schemas::order::OrderPlace;
+use schemas::{Message, Outgoing};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::load::{CLIENTS, accepted_per_second};
+use crate::place::{Place, discard, order};
+use crate::support::vhost::Vhost;
+use crate::{median, report};
+
+const ROUND: Duration = Duration::from_secs(4);
+const ROUNDS: usize = 5;
+
+pub(crate) async fn run(place: Place) {
+    let (mut limits, mut values) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let limit = match place {
+            Place::Distributed => bare_lapin().await,
+            Place::Embedded => bare_queue().await,
+        };
+        let value = ingress(place).await;
+        // The first round warms up.
+        if round > 0 {
+            limits.push(limit);
+            values.push(value);
+        }
+        eprintln!("accept: round {round}: bare {limit:.0}/s, ingress {value:.0}/s");
+    }
+    report(place, "accept", median(values), "1/s", Some(median(limits)));
+}
+
+/// The message of an accepted order.
+fn message() -> Outgoing {
+    let id = Uuid::now_v7();
+    let request = serde_json::from_value(order()).unwrap();
+    let place = OrderPlace {
+        order_id: id,
+        account_id: id,
+        placed_at: chrono::Utc::now(),
+        request,
+    };
+    Outgoing::entry("ingress", id, id, &place)
+}
+
+/// Published and confirmed by lapin alone, by as many publishers as there are clients.
+async fn bare_lapin() -> f64 {
+    let vhost = Vhost::create().await;
+    let broker = broker::Broker::open(&vhost.url().parse().unwrap(), "bench", 1.0)
+        .await
+        .unwrap();
+    broker.apply_topology().await.unwrap();
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .unwrap();
+    let published = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let mut publishers = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (channel, published) = (channel.clone(), published.clone());
+        publishers.spawn(async move {
+            while began.elapsed() < ROUND {
+                let outgoing = message();
+                let properties = BasicProperties::default()
+                    .with_delivery_mode(2)
+                    .with_content_type("application/json".into())
+                    .with_type(OrderPlace::KIND.into())
+                    .with_message_id(outgoing.id.to_string().into());
+                let options = BasicPublishOptions {
+                    mandatory: true,
+                    ..BasicPublishOptions::default()
+                };
+                let (exchange, key) = (
+                    outgoing.exchange.into(),
+                    outgoing.routing_key.as_str().into(),
+                );
+                let publishing =
+                    channel.basic_publish(exchange, key, options, &outgoing.body, properties);
+                assert!(publishing.await.unwrap().await.unwrap().is_ack());
+                published.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    publishers.join_all().await;
+    let seconds = began.elapsed().as_secs_f64();
+    drop(channel);
+    connection.close(200, "done".into()).await.unwrap();
+    vhost.remove().await;
+    f64::from(u32::try_from(published.load(Ordering::Relaxed)).unwrap()) / seconds
+}
+
+/// Published to the embedded queue without HTTP.
+async fn bare_queue() -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("embedded:{}", folder.path().join("queue.db").display());
+    let broker = broker::Broker::open(&url.parse().unwrap(), "bench", 1.0)
+        .await
+        .unwrap();
+    let publisher = broker.publisher();
+    let published = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let mut publishers = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (publisher, published) = (publisher.clone(), published.clone());
+        publishers.spawn(async move {
+            while began.elapsed() < ROUND {
+                publisher.publish(&message()).await.unwrap();
+                published.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    publishers.join_all().await;
+    f64::from(u32::try_from(published.load(Ordering::Relaxed)).unwrap())
+        / began.elapsed().as_secs_f64()
+}
+
+/// Accepted by an ingress that nobody works behind.
+async fn ingress(place: Place) -> f64 {
+    let mut system = place.system().await;
+    system.start_part("ingress");
+    system.find_api().await;
+    let value = accepted_per_second(&system.client, ROUND).await;
+    discard(system).await;
+    value
+}

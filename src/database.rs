@@ -11,7 +11,8 @@ use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
 /// How long a query may wait for a connection, and a connection for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
-const POSTGRES_CONNECTIONS: u32 = 24;
+/// Half a dozen processes fit into the hundred connections that PostgreSQL has by default.
+const POSTGRES_CONNECTIONS: u32 = 12;
 
 /// Opens the database at `url`. PostgreSQL is connected to when it is first needed, so that a
 /// process starts while the server is away; the file of SQLite is opened here.

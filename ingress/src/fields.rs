@@ -109,25 +109,14 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Whether one name may be a slip for the other: the same but for case, separators and one letter.
+/// Whether one name may be a slip for the other: the same but for case, separators and one slip of
+/// the finger.
 fn alike(known: &str, given: &str) -> bool {
-    let plain = |text: &str| -> Vec<char> {
-        text.chars()
-            .filter(|c| c.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .take(64)
-            .collect()
+    let plain = |text: &str| -> String {
+        let letters = text.chars().filter(|c| c.is_alphanumeric()).take(64);
+        letters.flat_map(char::to_lowercase).collect()
     };
-    let (known, given) = (plain(known), plain(given));
-    let prefix = known.iter().zip(&given).take_while(|(a, b)| a == b).count();
-    let suffix = known
-        .iter()
-        .rev()
-        .zip(given.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let (short, long) = (known.len().min(given.len()), known.len().max(given.len()));
-    long - short <= 1 && prefix + suffix + 1 >= long
+    strsim::osa_distance(&plain(known), &plain(given)) <= 1
 }
 
 #[cfg(test)]
@@ -170,6 +159,7 @@ mod tests {
             ("plan", "plann", true),
             ("plan", "pln", true),
             ("plan", "plen", true),
+            ("name", "nmae", true),
             ("plan", "region", false),
         ] {
             assert_eq!(alike(known, given), expected, "{known} {given}");

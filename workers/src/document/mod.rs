@@ -3,6 +3,7 @@
 //! A document is rendered once, when its invoice is issued, and kept byte for byte. Templates are
 //! versioned; one that does not render its example is refused at start.
 
+mod folder;
 pub(crate) mod fonts;
 pub(crate) mod format;
 pub(crate) mod labels;

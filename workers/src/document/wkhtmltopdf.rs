@@ -18,6 +18,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::Rendered;
+use super::folder::WorkFolder;
 use super::fonts::FONTS;
 use super::view::InvoiceView;
 
@@ -38,7 +39,7 @@ const TEMPLATE: &str = "invoice";
 pub(crate) struct Wkhtmltopdf {
     templates: Handlebars<'static>,
     /// Its fonts and one folder for each process.
-    folder: TempDir,
+    folder: WorkFolder,
     idle: Mutex<Vec<Process>>,
     sandbox: Sandbox,
     version: String,
@@ -75,10 +76,7 @@ impl Wkhtmltopdf {
                 include_str!("../../templates/invoice/invoice.html.hbs"),
             )
             .context("read the template of the invoice")?;
-        let folder = tempfile::Builder::new()
-            .prefix("flow-render-")
-            .tempdir()
-            .context("make a folder")?;
+        let folder = WorkFolder::new()?;
         let fonts = folder.path().join("fonts");
         tokio::fs::create_dir(&fonts).await?;
         for (name, bytes) in FONTS {

@@ -248,8 +248,10 @@ mod tests {
 
     #[test]
     fn names_are_escaped_in_html() {
-        let text =
+        let mail =
             mail(|content| content.seller.address.name = "<script>alert(1)</script>".to_owned());
-        assert!(!text.contains("<script>alert"));
+        let (_, html) = mail.split_once("Content-Type: text/html").unwrap();
+        assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
+        assert!(!html.contains("<script>alert"), "{html}");
     }
 }

@@ -43,9 +43,10 @@ pub(crate) async fn running(
     name: &str,
 ) -> Result<(), DbErr> {
     let attempts = stage::Column::Attempts;
-    let update = update()
-        .value(attempts, attempts.into_expr().add(1))
-        .to_owned();
+    // Several resources of one order make one attempt together.
+    let running = stage::Column::State.into_expr().eq(StageState::Running);
+    let count = Expr::case(running, attempts.into_expr()).finally(attempts.into_expr().add(1));
+    let update = update().value(attempts, count).to_owned();
     write(db, row(subject, name, StageState::Running, 1), update).await
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use schemas::order::OrderPlace;
 use schemas::{Message, Outgoing};
@@ -57,6 +58,8 @@ async fn bare_lapin() -> f64 {
         .await
         .unwrap();
     broker.apply_topology().await.unwrap();
+    let url: reqwest::Url = vhost.url().parse().unwrap();
+    let user = url.username().to_owned();
     let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
         .await
         .unwrap();
@@ -70,14 +73,11 @@ async fn bare_lapin() -> f64 {
     let mut publishers = JoinSet::new();
     for _ in 0..CLIENTS {
         let (channel, published) = (channel.clone(), published.clone());
+        let user = user.clone();
         publishers.spawn(async move {
             while began.elapsed() < ROUND {
                 let outgoing = message();
-                let properties = BasicProperties::default()
-                    .with_delivery_mode(2)
-                    .with_content_type("application/json".into())
-                    .with_type(OrderPlace::KIND.into())
-                    .with_message_id(outgoing.id.to_string().into());
+                let properties = properties(&outgoing, &user);
                 let options = BasicPublishOptions {
                     mandatory: true,
                     ..BasicPublishOptions::default()
@@ -95,10 +95,31 @@ async fn bare_lapin() -> f64 {
     }
     publishers.join_all().await;
     let seconds = began.elapsed().as_secs_f64();
-    drop(channel);
-    connection.close(200, "done".into()).await.unwrap();
+    // Dropping the channel closes it too, and whichever comes second is refused.
+    connection.close(200, "done".into()).await.ok();
     vhost.remove().await;
     f64::from(u32::try_from(published.load(Ordering::Relaxed)).unwrap()) / seconds
+}
+
+/// The properties that the ingress gives the message too.
+fn properties(outgoing: &Outgoing, user: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    headers.insert(
+        "traceparent".into(),
+        AMQPValue::LongString(traceparent.into()),
+    );
+    let seconds = u64::try_from(chrono::Utc::now().timestamp()).unwrap();
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_user_id(user.into())
+        .with_message_id(outgoing.id.to_string().into())
+        .with_correlation_id(outgoing.correlation_id.to_string().into())
+        .with_type(OrderPlace::KIND.into())
+        .with_content_type("application/json".into())
+        .with_app_id("ingress".into())
+        .with_timestamp(seconds)
+        .with_headers(headers)
 }
 
 /// Published to the embedded queue without HTTP.

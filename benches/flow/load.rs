@@ -12,7 +12,7 @@ use crate::place::order;
 use crate::support::client::Client;
 
 /// How many clients place orders at once.
-pub(crate) const CLIENTS: usize = 64;
+pub(crate) const CLIENTS: usize = 256;
 
 /// A connection that places orders.
 pub(crate) struct Connection {

@@ -101,20 +101,10 @@ async fn bare_renderer(preview: &Preview, content: &str) -> f64 {
 
 /// Waits until so many mails were accepted; returns when the last one was.
 async fn mails(system: &System, place: Place, count: usize) -> DateTime<Utc> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a client of the mail server's control"
-    )]
-    let http = reqwest::Client::new();
     within(PATIENCE, &format!("{count} mails"), async || match place {
         Place::Distributed => {
-            let answer = http
-                .get(format!("{}/control/mails/count", system.mail.control))
-                .send()
-                .await;
-            let body: serde_json::Value = answer.ok()?.json().await.ok()?;
-            (body["count"].as_u64()? >= count as u64).then_some(())?;
-            serde_json::from_value(body["last"].clone()).ok()
+            let (accepted, last) = system.mail.count().await?;
+            (accepted >= count).then_some(last)
         }
         Place::Embedded => {
             let files = std::fs::read_dir(system.folder().join("mail")).ok()?;

@@ -25,7 +25,8 @@ impl Place {
             ..Setup::default()
         };
         let mut system = System::start_with(world, setup).await;
-        system.set_environment("RUST_LOG", "warn");
+        // The address is read from the log.
+        system.set_environment("RUST_LOG", "warn,flow=info");
         if self == Self::Embedded {
             let mail = format!("file:{}", system.folder().join("mail").display());
             system.set_environment("MAIL_URL", &mail);

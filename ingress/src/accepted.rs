@@ -1,6 +1,8 @@
 //! Requests that were accepted a moment ago. A GET right after the POST is answered from here until
 //! the order is in the database, and a repeated POST without asking the broker again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,34 +14,35 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// How many are remembered at most; about 30 MB.
 const MOST: u64 = 100_000;
 
-/// An accepted request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request that is or was accepted.
+#[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) account_id: Uuid,
     /// What was asked for, as a hash.
     pub(crate) sha256: [u8; 32],
     pub(crate) placed_at: DateTime<Utc>,
     /// Whether the broker has confirmed it.
-    pub(crate) confirmed: bool,
+    confirmed: AtomicBool,
+}
+
+impl Request {
+    pub(crate) fn new(account_id: Uuid, sha256: [u8; 32], placed_at: DateTime<Utc>) -> Self {
+        Self {
+            account_id,
+            sha256,
+            placed_at,
+            confirmed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Acquire)
+    }
 }
 
 /// The accepted requests of this process, by the id of their order.
 pub(crate) struct Accepted {
-    requests: Cache<Uuid, Request>,
-}
-
-/// What is known of a request that comes in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Nothing: it is on its way now.
-    New,
-    /// The same was asked for before; when, and whether it was confirmed.
-    Same {
-        placed_at: DateTime<Utc>,
-        confirmed: bool,
-    },
-    /// Something else was asked for under the same id.
-    Other,
+    requests: Cache<Uuid, Arc<Request>>,
 }
 
 impl Accepted {
@@ -52,33 +55,22 @@ impl Accepted {
         }
     }
 
-    /// Notes a request before it is published. Of two at once, one is new and the other is not.
-    pub(crate) fn begin(&self, order_id: Uuid, request: &Request) -> Known {
-        let entry = self
-            .requests
-            .entry(order_id)
-            .or_insert_with(|| request.clone());
-        let fresh = entry.is_fresh();
-        let known = entry.into_value();
-        match (fresh, known.sha256 == request.sha256) {
-            (true, _) => Known::New,
-            (false, true) => Known::Same {
-                placed_at: known.placed_at,
-                confirmed: known.confirmed,
-            },
-            (false, false) => Known::Other,
-        }
+    /// Notes a request before it is published. Of two at once, one is new (true); the other gets
+    /// the first, whatever it asked for.
+    pub(crate) fn begin(&self, order_id: Uuid, request: Request) -> (Arc<Request>, bool) {
+        let entry = self.requests.entry(order_id);
+        let entry = entry.or_insert_with(|| Arc::new(request));
+        let new = entry.is_fresh();
+        (entry.into_value(), new)
     }
 
     /// Notes that the broker has confirmed the request.
-    pub(crate) fn confirm(&self, order_id: Uuid, request: Request) {
-        self.requests.insert(
-            order_id,
-            Request {
-                confirmed: true,
-                ..request
-            },
-        );
+    pub(crate) fn confirm(&self, order_id: Uuid, request: Arc<Request>) {
+        request.confirmed.store(true, Ordering::Release);
+        // Another one for the same order may have failed and been forgotten.
+        if !self.requests.contains_key(&order_id) {
+            self.requests.insert(order_id, request);
+        }
     }
 
     /// Forgets a request that was not confirmed.
@@ -89,6 +81,7 @@ impl Accepted {
     /// When an account placed an order that is confirmed.
     pub(crate) fn find(&self, order_id: Uuid, account_id: Uuid) -> Option<DateTime<Utc>> {
         let request = self.requests.get(&order_id)?;
-        (request.confirmed && request.account_id == account_id).then_some(request.placed_at)
+        let found = request.is_confirmed() && request.account_id == account_id;
+        found.then_some(request.placed_at)
     }
 }

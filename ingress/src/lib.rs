@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod health;
 mod invoices;
+mod lookup;
 mod offerings;
 mod orders;
 mod page;
@@ -39,6 +40,7 @@ pub(crate) struct State {
     publisher: Publisher,
     keys: credentials::Keys,
     accepted: accepted::Accepted,
+    lookup: lookup::Lookup,
 }
 
 /// Serves the API until shutdown, then lets running requests finish.
@@ -47,6 +49,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Cancella
     let state = Arc::new(State {
         keys: credentials::Keys::new(db.clone()),
         accepted: accepted::Accepted::new(),
+        lookup: lookup::Lookup::start(db.clone()),
         db,
         publisher: publisher.with_timeout(orders::CONFIRM_TIMEOUT),
     });

@@ -20,7 +20,7 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::State;
-use crate::accepted::{Known, Request};
+use crate::accepted::Request;
 use crate::credentials::{Caller, Scope};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -30,8 +30,6 @@ use crate::routes::Authorized;
 
 /// How long the broker may take to confirm an order before the caller is told to come again.
 pub(crate) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the database may take to tell whether a key was used before.
-const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Who publishes orders that come over HTTP.
 const PUBLISHER: &str = "ingress";
 
@@ -66,59 +64,42 @@ pub(crate) async fn place(
     let id = order_id(caller.account_id, key.as_ref());
     let sha256 = request.sha256();
 
-    let now = Utc::now();
-    let pending = Request {
-        account_id: caller.account_id,
-        sha256: HEXLOWER
-            .decode(sha256.as_bytes())
-            .ok()
-            .and_then(|hash| hash.try_into().ok())
-            .unwrap_or_default(),
-        placed_at: now,
-        confirmed: false,
-    };
-    let known = state.accepted.begin(id, &pending);
-    let mut placed_at = now;
-    match known {
-        Known::Other => return Err(ApiError::key_reused()),
-        Known::Same {
-            confirmed: true, ..
-        } => return Ok(accepted(id, true)),
-        // The same at the same time: both are published, under one id.
-        Known::Same {
-            placed_at: first,
-            confirmed: false,
-        } => placed_at = first,
-        Known::New if key.is_some() => match stored(&state, id).await {
+    let hash = HEXLOWER.decode(sha256.as_bytes()).ok();
+    let hash = hash.and_then(|hash| hash.try_into().ok());
+    let asked = Request::new(caller.account_id, hash.unwrap_or_default(), Utc::now());
+    let wanted = asked.sha256;
+    // Of the same at the same time both are published, under one id.
+    let (asked, new) = state.accepted.begin(id, asked);
+    if asked.sha256 != wanted {
+        return Err(ApiError::key_reused());
+    }
+    if asked.is_confirmed() {
+        return Ok(accepted(id, true));
+    }
+    if new && key.is_some() {
+        match state.lookup.find(id).await {
             Some(stored) if stored != sha256 => {
                 state.accepted.forget(id);
                 return Err(ApiError::key_reused());
             }
             Some(_) => {
-                state.accepted.confirm(id, pending);
+                state.accepted.confirm(id, asked);
                 return Ok(accepted(id, true));
             }
             None => {}
-        },
-        Known::New => {}
+        }
     }
 
     let place = OrderPlace {
         order_id: id,
         account_id: caller.account_id,
-        placed_at,
+        placed_at: asked.placed_at,
         request,
     };
     let outgoing = Outgoing::entry(PUBLISHER, id, id, &place);
     match state.publisher.publish(&outgoing).await {
         Ok(()) => {
-            state.accepted.confirm(
-                id,
-                Request {
-                    placed_at,
-                    ..pending
-                },
-            );
+            state.accepted.confirm(id, asked);
             tracing::info!(order.id = %id, key.id = caller.key_id, "accepted order {id}");
             Ok(accepted(id, false))
         }
@@ -150,20 +131,6 @@ fn parse(body: &[u8]) -> Result<OrderRequest, ApiError> {
         })
     })();
     fields.finish(request, &FIELDS)
-}
-
-/// What was asked for under this id before, as far as the database knows. Being away it knows
-/// nothing: then the worker finds the repetition.
-async fn stored(state: &State, id: Uuid) -> Option<String> {
-    let query = order::Entity::find_by_id(id)
-        .select_only()
-        .column(order::Column::RequestSha256)
-        .into_tuple::<String>()
-        .one(&state.db);
-    tokio::time::timeout(LOOKUP_TIMEOUT, query)
-        .await
-        .ok()?
-        .ok()?
 }
 
 fn accepted(id: Uuid, replayed: bool) -> Response {

@@ -117,7 +117,9 @@ pub(crate) fn routes(
         answered(ready),
     ]
     .into_iter()
-    .reduce(|table, route| table.or(route).unify().boxed())
+    // From the right, so that the first route is tried first and by itself.
+    .rev()
+    .reduce(|table, route| route.or(table).unify().boxed())
     .expect("the table has routes")
     .recover(async |rejection: Rejection| Ok::<_, Infallible>(ApiError::of_rejection(&rejection)))
     .unify()

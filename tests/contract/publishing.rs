@@ -1,10 +1,15 @@
 //! Publishing: confirmed means kept; what has no queue is not lost.
 
 use std::net::ToSocketAddrs;
+use std::time::Duration;
 
 use broker::{Broker, Health, PublishError};
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use schemas::Outgoing;
 use schemas::event::OrderAccepted;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::bench::{Bench, SCALE, Transport, message};
@@ -40,6 +45,16 @@ pub(crate) fn register(suite: &mut Suite) {
         suite,
         "many_publishers_share_a_connection",
         many_publishers_share_a_connection,
+    );
+    rabbit_clause(
+        suite,
+        "headers_larger_than_our_frames_are_received",
+        headers_larger_than_our_frames_are_received,
+    );
+    clause(
+        suite,
+        "an_idle_publisher_goes_on_publishing",
+        an_idle_publisher_goes_on_publishing,
     );
     rabbit_clause(
         suite,
@@ -250,5 +265,56 @@ async fn returned_messages_are_told_apart(transport: Transport) {
         );
     }
     bench.depth("invoice", 900).await;
+    bench.finish().await;
+}
+
+async fn an_idle_publisher_goes_on_publishing(transport: Transport) {
+    let bench = Bench::start(transport).await;
+    // Idleness is the condition: the publisher looks at its connection every second.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for _ in 0..10 {
+        bench.publish().await;
+    }
+    assert_eq!(bench.publisher.health(), Health::Up);
+    bench.depth("invoice", 10).await;
+    bench.finish().await;
+}
+
+async fn headers_larger_than_our_frames_are_received(transport: Transport) {
+    let bench = Bench::start(transport).await;
+    let url = bench.vhost.as_ref().unwrap().url();
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut headers = FieldTable::default();
+    headers.insert(
+        "essay".into(),
+        AMQPValue::LongString("x".repeat(100_000).into()),
+    );
+    let outgoing = message(Uuid::now_v7());
+    let properties = BasicProperties::default()
+        .with_message_id(outgoing.id.to_string().into())
+        .with_type(outgoing.kind.into())
+        .with_content_type("application/json".into())
+        .with_headers(headers);
+    let (exchange, key) = (
+        outgoing.exchange.into(),
+        outgoing.routing_key.as_str().into(),
+    );
+    let options = BasicPublishOptions::default();
+    channel
+        .basic_publish(exchange, key, options, &outgoing.body, properties)
+        .await
+        .unwrap();
+    bench.publish().await;
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    let consuming = bench.consume(1, move |envelope| {
+        sender.send(envelope.id).unwrap();
+        async { Ok(vec![]) }
+    });
+    assert_eq!(handled.recv().await, Some(outgoing.id));
+    assert!(handled.recv().await.is_some());
+    consuming.stop().await;
     bench.finish().await;
 }

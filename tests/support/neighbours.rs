@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::process::Process;
@@ -125,6 +126,14 @@ impl Mail {
             control,
             http: http(),
         }
+    }
+
+    /// How many mails it has accepted, and when the last one.
+    pub(crate) async fn count(&self) -> Option<(usize, DateTime<Utc>)> {
+        let url = format!("{}/control/mails/count", self.control);
+        let body: Value = self.http.get(url).send().await.ok()?.json().await.ok()?;
+        let count = usize::try_from(body["count"].as_u64()?).ok()?;
+        Some((count, serde_json::from_value(body["last"].clone()).ok()?))
     }
 
     /// Switches faults on; see `simulator::mail::Fault`.

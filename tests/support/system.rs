@@ -268,7 +268,8 @@ impl System {
 
     /// Learns where the API listens and waits until it is ready.
     pub(crate) async fn find_api(&mut self) {
-        let marker = if self.world == World::Distributed {
+        let alone = self.processes.iter().any(|(name, _)| *name == "ingress");
+        let marker = if alone {
             "listening on http://"
         } else {
             "running: http://"

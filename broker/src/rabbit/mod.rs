@@ -29,6 +29,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Seconds between heartbeats; a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
+/// The largest frame. lapin keeps buffers of 64 frames for a connection, and larger bodies are cut.
+const FRAME_MAX: u32 = 16 * 1024;
 
 /// The address of a RabbitMQ server and who we are to it.
 #[derive(Clone)]
@@ -44,6 +46,7 @@ impl Server {
             .map_err(anyhow::Error::msg)
             .context("parse the broker URL")?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self {
             uri,
             name: name.to_owned(),

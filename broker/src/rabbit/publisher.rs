@@ -1,13 +1,16 @@
 //! The publishing side of RabbitMQ: one task owns the connection and publishes in batches.
 //!
 //! A batch is published, then every confirm is awaited by itself, and only then the next batch
-//! begins. lapin may hand a returned message to the confirm of a neighbour; because batches do not
-//! overlap, every return of a batch surfaces within it, and is matched by message id.
+//! begins on the same channel. lapin may hand a returned message to the confirm of a neighbour;
+//! because the batches of a channel do not overlap, every return of a batch surfaces within it, and
+//! is matched by message id. While one channel waits for confirms, the next one publishes.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use futures_util::StreamExt;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, ConnectionStatus};
 use rand::Rng;
@@ -20,8 +23,10 @@ use crate::broker::Health;
 use crate::publisher::PublishError;
 use crate::wire::Publication;
 
-/// How many messages are under way at most. More gains nothing: one disk write confirms them all.
-const MAX_BATCH: usize = 128;
+/// How many channels publish, and how many messages one of them has under way at most. More gains
+/// nothing: one disk write of the broker confirms them all.
+const CHANNELS: usize = 4;
+const MAX_BATCH: usize = 64;
 /// How many messages may wait for a batch before callers wait to hand theirs over.
 const WAITING: usize = 1024;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,7 +54,7 @@ impl Publisher {
             Task {
                 server,
                 waiting,
-                batch: Vec::new(),
+                kept: Vec::new(),
                 status,
             }
             .run(),
@@ -71,6 +76,10 @@ impl Publisher {
     }
 
     pub(crate) fn health(&self) -> Health {
+        // Without its task the last status says nothing.
+        if self.status.has_changed().is_err() {
+            return Health::Down;
+        }
         match &*self.status.borrow() {
             Some(status) if status.blocked() => Health::Blocked,
             Some(status) if status.connected() => Health::Up,
@@ -82,8 +91,8 @@ impl Publisher {
 struct Task {
     server: Server,
     waiting: mpsc::Receiver<Request>,
-    /// What is being published. Kept when a session fails, and published again by the next.
-    batch: Vec<Request>,
+    /// What was under way when a session failed. The next one publishes it again.
+    kept: Vec<Request>,
     status: watch::Sender<Option<ConnectionStatus>>,
 }
 
@@ -92,10 +101,10 @@ impl Task {
         let mut failures = 0;
         loop {
             let connected_at = match self.connect().await {
-                Ok((connection, channel)) => {
+                Ok((connection, channels)) => {
                     let at = Instant::now();
                     self.status.send_replace(Some(connection.status().clone()));
-                    match self.session(&connection, &channel).await {
+                    match self.session(&connection, channels).await {
                         Ok(()) => {
                             close(&connection).await;
                             return;
@@ -106,7 +115,7 @@ impl Task {
                 }
                 Err(error) => {
                     tracing::warn!("cannot publish: {error:#}");
-                    self.refuse_all(&format!("{error:#}"));
+                    self.refuse_kept(&format!("{error:#}"));
                     None
                 }
             };
@@ -124,110 +133,87 @@ impl Task {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<(Connection, Channel)> {
+    async fn connect(&self) -> anyhow::Result<(Connection, Vec<Channel>)> {
         let connection = self.server.connect("publish").await?;
-        let channel = open_channel(&connection).await?;
-        call(
-            "ask for confirms",
-            channel.confirm_select(ConfirmSelectOptions::default()),
-        )
-        .await?;
-        Ok((connection, channel))
+        let mut channels = Vec::new();
+        for _ in 0..CHANNELS {
+            let channel = open_channel(&connection).await?;
+            let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+            call("ask for confirms", confirms).await?;
+            channels.push(channel);
+        }
+        Ok((connection, channels))
     }
 
     /// Publishes until the last handle is gone. Every error means a new connection.
-    async fn session(&mut self, connection: &Connection, channel: &Channel) -> anyhow::Result<()> {
-        loop {
-            if self.batch.is_empty() {
-                match timeout(IDLE_CHECK, self.waiting.recv()).await {
-                    Ok(Some(request)) => self.batch.push(request),
-                    Ok(None) => return Ok(()),
-                    Err(_) => {}
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        mut idle: Vec<Channel>,
+    ) -> anyhow::Result<()> {
+        let user = self.server.user().to_owned();
+        let mut running = FuturesUnordered::new();
+        let mut failed = None;
+        while failed.is_none() || !running.is_empty() {
+            let may_begin = failed.is_none() && !idle.is_empty();
+            let batch = tokio::select! {
+                Some(Published { channel, batch, result }) = running.next() => {
+                    idle.push(channel);
+                    self.kept.extend(batch);
+                    // The others may still be confirmed.
+                    failed = failed.or(result.err());
+                    continue;
                 }
-            }
-            while self.batch.len() < MAX_BATCH {
-                match self.waiting.try_recv() {
-                    Ok(request) => self.batch.push(request),
-                    Err(_) => break,
-                }
-            }
-            // Whoever no longer waits has been told so, and may publish again.
-            self.batch.retain(|request| !request.reply.is_closed());
-            if !connection.status().connected() {
-                bail!("the connection is closed");
-            }
-            if connection.status().blocked() {
-                // A write would wait until the alarm is over, and be sent even if nobody waits any more.
-                self.refuse_all("the broker has blocked publishing (memory or disk alarm)");
-                continue;
-            }
-            self.publish_batch(channel).await?;
-        }
-    }
-
-    async fn publish_batch(&mut self, channel: &Channel) -> anyhow::Result<()> {
-        let mut confirms = Vec::with_capacity(self.batch.len());
-        for Request { publication, .. } in &self.batch {
-            let publishing = channel.basic_publish(
-                publication.exchange.as_str().into(),
-                publication.routing_key.as_str().into(),
-                BasicPublishOptions {
-                    mandatory: publication.mandatory(),
-                    ..Default::default()
-                },
-                &publication.body,
-                to_amqp(&publication.properties, self.server.user()),
-            );
-            let confirm = timeout(CALL_TIMEOUT, publishing)
-                .await
-                .context("publish: no answer")?;
-            confirms.push(confirm.context("publish")?);
-        }
-        let deadline = Instant::now() + CONFIRM_TIMEOUT;
-        let mut acked = Vec::with_capacity(confirms.len());
-        let mut returned = HashSet::new();
-        for confirm in confirms {
-            let confirmation = timeout_at(deadline, confirm)
-                .await
-                .context("no confirm")?
-                .context("await the confirm")?;
-            acked.push(match &confirmation {
-                Confirmation::Ack(_) => true,
-                Confirmation::Nack(_) => false,
-                Confirmation::NotRequested => bail!("the channel is not in confirm mode"),
-            });
-            if let Some(message) = confirmation.take_message() {
-                returned.insert(
-                    message
-                        .delivery
-                        .properties
-                        .message_id()
-                        .as_ref()
-                        .map(ToString::to_string),
-                );
-            }
-        }
-        for (request, acked) in self.batch.drain(..).zip(acked) {
-            let publication = &request.publication;
-            let result = if returned.contains(&publication.properties.message_id) {
-                let target = format!(
-                    "{} in exchange {}",
-                    publication.routing_key, publication.exchange
-                );
-                Err(PublishError::Unroutable(target))
-            } else if acked {
-                Ok(())
-            } else {
-                Err(PublishError::Refused)
+                batch = self.next_batch(), if may_begin => batch,
             };
-            // The caller may have stopped waiting.
-            request.reply.send(result).ok();
+            let Some(batch) = batch else {
+                failed = Some(anyhow!("every handle is gone"));
+                continue;
+            };
+            if !connection.status().connected() {
+                self.kept.extend(batch);
+                failed = Some(anyhow!("the connection is closed"));
+            } else if connection.status().blocked() {
+                // A write would wait until the alarm is over, and be sent even if nobody waits any more.
+                self.kept.extend(batch);
+                self.refuse_kept("the broker has blocked publishing (memory or disk alarm)");
+            } else if !batch.is_empty()
+                && let Some(channel) = idle.pop()
+            {
+                running.push(publish(channel, batch, &user));
+            }
         }
-        Ok(())
+        match failed {
+            Some(_) if self.waiting.is_closed() && self.kept.is_empty() => Ok(()),
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
-    fn refuse_all(&mut self, reason: &str) {
-        for request in self.batch.drain(..) {
+    /// What waits to be published: what the last session left behind, then what comes. Empty when
+    /// nothing came for a while; nothing when nothing will come any more.
+    async fn next_batch(&mut self) -> Option<Vec<Request>> {
+        let mut batch = std::mem::take(&mut self.kept);
+        if batch.is_empty() {
+            match timeout(IDLE_CHECK, self.waiting.recv()).await {
+                Ok(Some(request)) => batch.push(request),
+                Ok(None) => return None,
+                Err(_) => {}
+            }
+        }
+        while batch.len() < MAX_BATCH {
+            match self.waiting.try_recv() {
+                Ok(request) => batch.push(request),
+                Err(_) => break,
+            }
+        }
+        // Whoever no longer waits has been told so, and may publish again.
+        batch.retain(|request| !request.reply.is_closed());
+        Some(batch)
+    }
+
+    fn refuse_kept(&mut self, reason: &str) {
+        for request in self.kept.drain(..) {
             request
                 .reply
                 .send(Err(PublishError::Unavailable(reason.to_owned())))
@@ -243,12 +229,100 @@ impl Task {
         loop {
             match timeout_at(until, self.waiting.recv()).await {
                 Ok(Some(request)) => {
-                    self.batch.push(request);
-                    self.refuse_all("there is no connection to the broker");
+                    self.kept.push(request);
+                    self.refuse_kept("there is no connection to the broker");
                 }
                 Ok(None) => return false,
                 Err(_) => return true,
             }
         }
     }
+}
+
+/// A channel that is free again. After an error, with what it did not publish for sure.
+struct Published {
+    channel: Channel,
+    batch: Vec<Request>,
+    result: anyhow::Result<()>,
+}
+
+/// Publishes a batch and answers its callers.
+async fn publish(channel: Channel, mut batch: Vec<Request>, user: &str) -> Published {
+    let result = match confirm(&channel, &batch, user).await {
+        Ok(results) => {
+            for (request, result) in batch.drain(..).zip(results) {
+                // The caller may have stopped waiting.
+                request.reply.send(result).ok();
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    Published {
+        channel,
+        batch,
+        result,
+    }
+}
+
+/// Publishes a batch and awaits every confirm.
+async fn confirm(
+    channel: &Channel,
+    batch: &[Request],
+    user: &str,
+) -> anyhow::Result<Vec<Result<(), PublishError>>> {
+    // All at once: each future waits until lapin's own thread has written its message.
+    let mut publishing: FuturesOrdered<_> = batch
+        .iter()
+        .map(|Request { publication, .. }| {
+            channel.basic_publish(
+                publication.exchange.as_str().into(),
+                publication.routing_key.as_str().into(),
+                BasicPublishOptions {
+                    mandatory: publication.mandatory(),
+                    ..Default::default()
+                },
+                &publication.body,
+                to_amqp(&publication.properties, user),
+            )
+        })
+        .collect();
+    let mut confirms = Vec::with_capacity(batch.len());
+    while let Some(confirm) = timeout(CALL_TIMEOUT, publishing.next())
+        .await
+        .context("publish: no answer")?
+    {
+        confirms.push(confirm.context("publish")?);
+    }
+    let mut acked = Vec::with_capacity(batch.len());
+    let mut returned = HashSet::new();
+    for confirm in confirms {
+        let confirmation = timeout(CONFIRM_TIMEOUT, confirm)
+            .await
+            .context("no confirm")?
+            .context("await the confirm")?;
+        acked.push(match &confirmation {
+            Confirmation::Ack(_) => true,
+            Confirmation::Nack(_) => false,
+            Confirmation::NotRequested => bail!("the channel is not in confirm mode"),
+        });
+        if let Some(message) = confirmation.take_message() {
+            let id = message.delivery.properties.message_id();
+            returned.insert(id.as_ref().map(ToString::to_string));
+        }
+    }
+    let results = batch
+        .iter()
+        .zip(acked)
+        .map(|(Request { publication, .. }, acked)| {
+            match (returned.contains(&publication.properties.message_id), acked) {
+                (true, _) => Err(PublishError::Unroutable(format!(
+                    "{} in exchange {}",
+                    publication.routing_key, publication.exchange
+                ))),
+                (false, true) => Ok(()),
+                (false, false) => Err(PublishError::Refused),
+            }
+        });
+    Ok(results.collect())
 }

@@ -7,7 +7,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 
 use super::wire::from_amqp;
-use super::{Server, call, open_channel, topology};
+use super::{RECEIVED_FRAME, Server, call, open_channel, topology};
 use crate::broker::{Acker, Delivery};
 
 const TAG: &str = "flow";
@@ -24,7 +24,8 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     pub(crate) async fn open(server: &Server, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
-        let connection = server.connect(&format!("consume {queue}")).await?;
+        let purpose = format!("consume {queue}");
+        let connection = server.connect(&purpose, RECEIVED_FRAME).await?;
         // On a channel of its own: a queue that does not exist closes the channel.
         topology::require_queue(&connection, queue).await?;
         let channel = open_channel(&connection).await?;

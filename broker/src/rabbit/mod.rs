@@ -29,8 +29,12 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Seconds between heartbeats; a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
-/// The largest frame. lapin keeps buffers of 64 frames for a connection, and larger bodies are cut.
-const FRAME_MAX: u32 = 16 * 1024;
+/// The largest frame that is sent. lapin keeps buffers of 64 frames for a connection; ours are small.
+const SENT_FRAME: u32 = 16 * 1024;
+/// The largest frame that is received: headers fit into one frame, and a publisher's own may be as
+/// large as RabbitMQ's default. A message with larger ones than this could not be delivered, and
+/// would block its queue.
+const RECEIVED_FRAME: u32 = 128 * 1024;
 
 /// The address of a RabbitMQ server and who we are to it.
 #[derive(Clone)]
@@ -46,7 +50,6 @@ impl Server {
             .map_err(anyhow::Error::msg)
             .context("parse the broker URL")?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self {
             uri,
             name: name.to_owned(),
@@ -58,10 +61,12 @@ impl Server {
     }
 
     /// Opens a connection for `purpose`, which RabbitMQ's connection list will show.
-    async fn connect(&self, purpose: &str) -> anyhow::Result<Connection> {
+    async fn connect(&self, purpose: &str, frame_max: u32) -> anyhow::Result<Connection> {
+        let mut uri = self.uri.clone();
+        uri.query.frame_max = Some(frame_max);
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("{} {purpose}", self.name).into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        let connecting = Connection::connect_uri(uri, properties);
         let address = format!("{}:{}", self.uri.authority.host, self.uri.authority.port);
         timeout(CONNECT_TIMEOUT, connecting)
             .await

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::wire::to_amqp;
-use super::{CALL_TIMEOUT, Server, call, close, open_channel};
+use super::{CALL_TIMEOUT, SENT_FRAME, Server, call, close, open_channel};
 use crate::broker::Health;
 use crate::publisher::PublishError;
 use crate::wire::Publication;
@@ -134,7 +134,7 @@ impl Task {
     }
 
     async fn connect(&self) -> anyhow::Result<(Connection, Vec<Channel>)> {
-        let connection = self.server.connect("publish").await?;
+        let connection = self.server.connect("publish", SENT_FRAME).await?;
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
             let channel = open_channel(&connection).await?;

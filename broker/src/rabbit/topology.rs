@@ -9,11 +9,11 @@ use schemas::topology::{
     exchanges, queues,
 };
 
-use super::{Server, call, close, open_channel};
+use super::{SENT_FRAME, Server, call, close, open_channel};
 use crate::broker::scaled;
 
 pub(crate) async fn apply(server: &Server, retry_scale: f64) -> anyhow::Result<()> {
-    let connection = server.connect("topology").await?;
+    let connection = server.connect("topology", SENT_FRAME).await?;
     let channel = open_channel(&connection).await?;
     for exchange in exchanges() {
         declare_exchange(&channel, &exchange).await?;
@@ -102,7 +102,7 @@ fn text(value: &str) -> AMQPValue {
 }
 
 pub(crate) async fn check(server: &Server) -> anyhow::Result<()> {
-    let connection = server.connect("topology").await?;
+    let connection = server.connect("topology", SENT_FRAME).await?;
     let mut missing = Vec::new();
     for exchange in exchanges() {
         let options = ExchangeDeclareOptions {
@@ -156,7 +156,7 @@ pub(crate) async fn depths(
     server: &Server,
     names: Vec<String>,
 ) -> anyhow::Result<Vec<(String, u64)>> {
-    let connection = server.connect("depths").await?;
+    let connection = server.connect("depths", SENT_FRAME).await?;
     let mut depths = Vec::with_capacity(names.len());
     for name in names {
         let count = require_queue(&connection, &name).await?;

@@ -21,6 +21,7 @@ const ROUNDS: usize = 3;
 /// How many orders a round has.
 const ORDERS: usize = 600;
 const UNLOADED: usize = 60;
+const BETWEEN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) async fn run(place: Place) {
@@ -33,6 +34,8 @@ pub(crate) async fn run(place: Place) {
 
     let mut latencies = Vec::new();
     for index in 0..UNLOADED {
+        // What comes after the mail of the last one shall not be in the way.
+        tokio::time::sleep(BETWEEN).await;
         let began = Utc::now();
         connection.place(&format!("unloaded-{index}")).await;
         let accepted = mails(&system, place, index + 2).await;

@@ -241,6 +241,12 @@ impl System {
 
     /// kill -9 of a part, and starts it again.
     pub(crate) async fn kill_and_restart(&mut self, name: &str) {
+        let name = self.kill(name).await;
+        self.restart(name).await;
+    }
+
+    /// kill -9 of a part. Returns its name, to start it again.
+    pub(crate) async fn kill(&mut self, name: &str) -> &'static str {
         let index = self
             .processes
             .iter()
@@ -248,6 +254,11 @@ impl System {
             .unwrap_or(0);
         let (name, mut process) = self.processes.remove(index);
         process.kill().await;
+        name
+    }
+
+    /// Starts a part again, and finds the API if it has moved with it.
+    pub(crate) async fn restart(&mut self, name: &'static str) {
         self.start_part(name);
         if ["ingress", "run"].contains(&name) {
             self.find_api().await;

@@ -34,7 +34,8 @@ pub struct Settings {
     pub publisher: Publisher,
     /// The engine of the `document` pool.
     pub renderer: RendererKind,
-    /// How many documents are rendered at once; nothing for as many as there are cores.
+    /// How many documents are rendered at once; nothing for `concurrency`, or as many as there are
+    /// cores.
     pub renderers: Option<u16>,
     /// The way out of the `email` pool.
     pub mail: MailUrl,
@@ -46,15 +47,22 @@ pub struct Settings {
     pub concurrency: Option<u16>,
 }
 
-/// How many handlers of a pool run at once by default: as many as wait well together, and for
-/// rendering as many as there are cores.
-fn default_concurrency(pool: Pool) -> u16 {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    match pool {
-        Pool::Order | Pool::Invoice => 8,
-        Pool::Provider | Pool::Email => 16,
-        Pool::Document => u16::try_from(cores).unwrap_or(2),
-        Pool::Parker => 1,
+impl Settings {
+    /// How many handlers of a pool run at once: by default as many as wait well together.
+    fn concurrency(&self, pool: Pool) -> u16 {
+        self.concurrency.unwrap_or(match pool {
+            Pool::Order | Pool::Invoice => 8,
+            Pool::Provider | Pool::Email => 16,
+            // A renderer need not wait while the last document is stored and the next one is read.
+            Pool::Document => self.renderers() + 2,
+            Pool::Parker => 1,
+        })
+    }
+
+    fn renderers(&self) -> u16 {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let at_once = self.renderers.or(self.concurrency);
+        at_once.unwrap_or_else(|| u16::try_from(cores).unwrap_or(2))
     }
 }
 
@@ -110,7 +118,8 @@ async fn start(
         }
         Pool::Invoice => consume.with(handlers::invoice::IssueInvoice { db }),
         Pool::Document => {
-            let renderer = document::Renderer::start(settings.renderer).await?;
+            let renderer =
+                document::Renderer::start(settings.renderer, settings.renderers()).await?;
             consume.with(handlers::document::RenderDocument { db, renderer });
         }
         Pool::Email => consume.with(handlers::email::SendEmail {
@@ -135,17 +144,11 @@ struct Consume<'a> {
 
 impl Consume<'_> {
     fn with<H: Handler>(&mut self, handler: H) {
-        let renderers = self
-            .settings
-            .renderers
-            .filter(|_| self.pool == Pool::Document);
-        let concurrency = self.settings.concurrency.or(renderers);
-        let concurrency = concurrency.unwrap_or_else(|| default_concurrency(self.pool));
         let consumer = Consumer::new(
             self.settings.broker.clone(),
             self.settings.publisher.clone(),
             handler,
-            concurrency,
+            self.settings.concurrency(self.pool),
             store::is_outage,
         );
         self.running.spawn(consumer.run(self.shutdown.clone()));
@@ -159,13 +162,16 @@ pub struct Preview {
 }
 
 impl Preview {
+    /// More than anybody asks for: whoever previews decides.
+    const AT_ONCE: u16 = 64;
+
     /// Starts an engine.
     ///
     /// # Errors
     /// When it cannot be started, or its templates do not render.
     pub async fn start(kind: RendererKind) -> anyhow::Result<Self> {
         Ok(Self {
-            renderer: document::Renderer::start(kind).await?,
+            renderer: document::Renderer::start(kind, Self::AT_ONCE).await?,
         })
     }
 

@@ -14,6 +14,7 @@ mod wkhtmltopdf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use self::typst::Typst;
@@ -56,21 +57,30 @@ pub(crate) struct Rendered {
 
 /// An engine, ready to render.
 #[derive(Clone)]
-pub(crate) enum Renderer {
+pub(crate) struct Renderer {
+    engine: Engine,
+    slots: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+enum Engine {
     Typst(Arc<Typst>),
     Wkhtmltopdf(Arc<Wkhtmltopdf>),
 }
 
 impl Renderer {
-    /// Starts an engine and renders the example invoice in every language with it.
+    /// Starts an engine that renders so many documents `at_once`, and renders the example invoice
+    /// in every language with it.
     ///
     /// # Errors
     /// When the engine cannot be started or a template does not render.
-    pub(crate) async fn start(kind: RendererKind) -> anyhow::Result<Self> {
-        let renderer = match kind {
-            RendererKind::Typst => Self::Typst(Arc::new(Typst::new()?)),
-            RendererKind::Wkhtmltopdf => Self::Wkhtmltopdf(Arc::new(Wkhtmltopdf::start().await?)),
+    pub(crate) async fn start(kind: RendererKind, at_once: u16) -> anyhow::Result<Self> {
+        let engine = match kind {
+            RendererKind::Typst => Engine::Typst(Arc::new(Typst::new()?)),
+            RendererKind::Wkhtmltopdf => Engine::Wkhtmltopdf(Arc::new(Wkhtmltopdf::start().await?)),
         };
+        let slots = Arc::new(Semaphore::new(at_once.into()));
+        let renderer = Self { engine, slots };
         for locale in schemas::values::Locale::ALL {
             let example = example(locale)?;
             let rendered = renderer.render(&example, None).await;
@@ -89,23 +99,24 @@ impl Renderer {
         logo: Option<&[u8]>,
     ) -> anyhow::Result<Rendered> {
         let view = InvoiceView::new(content, logo.is_some())?;
-        let engine = match self {
-            Self::Typst(_) => "typst",
-            Self::Wkhtmltopdf(_) => "wkhtmltopdf",
+        let engine = match self.engine {
+            Engine::Typst(_) => "typst",
+            Engine::Wkhtmltopdf(_) => "wkhtmltopdf",
         };
+        let _slot = self.slots.acquire().await?;
         let span = tracing::info_span!(
             "render invoice",
             renderer = engine,
             lines = view.lines.len()
         );
         let rendering = async {
-            match self {
-                Self::Typst(typst) => {
+            match &self.engine {
+                Engine::Typst(typst) => {
                     let (typst, logo) = (typst.clone(), logo.map(<[u8]>::to_vec));
                     let rendering = tokio::task::spawn_blocking(move || typst.render(&view, logo));
                     rendering.await.context("typst panicked")?
                 }
-                Self::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await,
+                Engine::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await,
             }
         };
         rendering.instrument(span).await

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Delivery};
 use crate::consume::pause;
+use crate::crash::crash_point;
 use crate::publisher::{PublishError, Publisher};
 use crate::trace;
 use crate::wire::{ATTEMPT, PUBLISHER, Properties, Publication, Received};
@@ -218,6 +219,7 @@ impl ParkedConsumer {
                     "stopped while waiting: {error:#}"
                 );
             }
+            crash_point("parker.stored");
             acker.ack().await?;
         }
         deliveries.cancel().await;

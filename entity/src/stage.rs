@@ -41,6 +41,10 @@ pub struct Model {
     pub next_attempt_at: Option<DateTimeUtc>,
     /// What went wrong the last time, for the customer.
     pub last_error: Option<String>,
+    /// From when on it should have moved; nothing when it need not.
+    pub check_at: Option<DateTimeUtc>,
+    /// How many times its step was sent again since it last moved.
+    pub checks: i32,
     /// When it last changed.
     pub updated_at: DateTimeUtc,
 }

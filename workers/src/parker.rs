@@ -14,8 +14,8 @@ use crate::store::parked;
 
 /// How often it looks for decisions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many messages go back at each look: a flood of replays must not drown new work.
-const AT_ONCE: u64 = 20;
+/// How many messages go back at each look at most. The decision says how many in a second.
+const AT_ONCE: u64 = 1000;
 
 /// Runs until shutdown.
 pub(crate) async fn run(

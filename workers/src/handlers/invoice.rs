@@ -1,7 +1,7 @@
 //! Issues the invoice of a completed order: lines, tax, number, and then nothing of it changes.
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use chrono::{Datelike, Days, Utc};
 use entity::account::{self, AccountKind};
 use entity::invoice::{self, InvoiceState};
@@ -193,6 +193,7 @@ impl IssueInvoice {
         stages::pending(&transaction, id, stages::DELIVER).await?;
         let given = invoices::next_number(&transaction, basis.issuer.id, today.year()).await;
         let given = given.context("take the next number")?;
+        crash_point("invoice.numbered");
         let day = given.at.with_timezone(&zone.0).date_naive();
         // Between the look at the calendar and the number a year may have begun.
         if day.year() != today.year() {
@@ -204,6 +205,7 @@ impl IssueInvoice {
             .await
             .context("issue")?;
         transaction.commit().await.context("commit the invoice")?;
+        crash_point("invoice.committed");
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! and hold nothing remote.
 
 pub mod catalog;
+pub mod discrepancies;
 pub mod documents;
 pub mod invoices;
 pub mod mails;

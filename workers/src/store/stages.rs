@@ -1,9 +1,14 @@
 //! How far each step has come, for those who wait.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use entity::stage::{self, StageState};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set,
+};
 use uuid::Uuid;
 
 /// The order is read, checked and priced. Subject: the order.
@@ -21,6 +26,15 @@ pub const DELIVER: &str = "deliver";
 pub const OF_ORDER: [&str; 3] = [PLACE, PROVISION, ISSUE];
 /// The stages whose subject is the invoice, in their order.
 pub const OF_INVOICE: [&str; 2] = [RENDER, DELIVER];
+
+/// The states that a stage leaves by itself.
+const MOVING: [StageState; 3] = [
+    StageState::Pending,
+    StageState::Running,
+    StageState::Retrying,
+];
+/// The longest pause between two checks of a stage is its patience times two to this power.
+const MOST_DOUBLINGS: i32 = 8;
 
 /// The longest error text that is kept for a stage, in characters.
 const MAX_ERROR: usize = 500;
@@ -78,6 +92,7 @@ pub(crate) async fn retrying(
 ) -> Result<(), DbErr> {
     let mut row = row(subject, name, StageState::Retrying, 1);
     row.next_attempt_at = Set(Some(at));
+    row.check_at = Set(Some(at));
     row.last_error = Set(Some(shortened(error)));
     write(db, row, update()).await
 }
@@ -95,6 +110,8 @@ pub(crate) async fn failed(
 }
 
 fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::ActiveModel {
+    let now = Utc::now();
+    let moves = MOVING.contains(&state);
     stage::ActiveModel {
         subject_id: Set(subject),
         name: Set(name.to_owned()),
@@ -102,15 +119,24 @@ fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::Ac
         attempts: Set(attempts),
         next_attempt_at: Set(None),
         last_error: Set(None),
-        updated_at: Set(Utc::now()),
+        check_at: Set(moves.then_some(now)),
+        checks: Set(0),
+        updated_at: Set(now),
     }
 }
 
 /// What an existing row takes over from a new one: all but the number of attempts.
 fn update() -> OnConflict {
-    use stage::Column::{LastError, NextAttemptAt, State, UpdatedAt};
+    use stage::Column::{CheckAt, Checks, LastError, NextAttemptAt, State, UpdatedAt};
     OnConflict::columns([stage::Column::SubjectId, stage::Column::Name])
-        .update_columns([State, NextAttemptAt, LastError, UpdatedAt])
+        .update_columns([
+            State,
+            NextAttemptAt,
+            LastError,
+            CheckAt,
+            Checks,
+            UpdatedAt,
+        ])
         .to_owned()
 }
 
@@ -129,6 +155,63 @@ async fn write(
         Ok(_) | Err(DbErr::RecordNotInserted) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// It waits for its step to be sent again, now.
+pub(crate) async fn to_be_sent_again(
+    db: &impl ConnectionTrait,
+    subject: Uuid,
+    name: &str,
+) -> Result<(), DbErr> {
+    let mut row = row(subject, name, StageState::Pending, 0);
+    row.check_at = Set(Some(DateTime::UNIX_EPOCH));
+    write(db, row, update()).await
+}
+
+/// Stages that should have moved `patience` ago, the oldest first.
+pub(crate) async fn standing_still(
+    db: &impl ConnectionTrait,
+    patience: Duration,
+    limit: u64,
+) -> Result<Vec<stage::Model>, DbErr> {
+    stage::Entity::find()
+        .filter(stage::Column::State.is_in(MOVING))
+        .filter(stage::Column::CheckAt.lte(Utc::now() - patience))
+        .order_by_asc(stage::Column::CheckAt)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+/// Puts the next check of a stage off: by `patience` while its step cannot be done yet, and twice
+/// as long after each time that it was sent again. False if somebody else has done so, or it moved.
+pub(crate) async fn checked(
+    db: &impl ConnectionTrait,
+    stage: &stage::Model,
+    patience: Duration,
+    sent_again: bool,
+) -> Result<bool, DbErr> {
+    use stage::Column;
+    let doublings = if sent_again {
+        stage.checks.clamp(0, MOST_DOUBLINGS)
+    } else {
+        0
+    };
+    // Due is what is `patience` old: with that in it, the first pause is as long as the patience.
+    let pause = patience * (1 << doublings) - patience;
+    let put_off = stage::Entity::update_many()
+        .col_expr(Column::CheckAt, Expr::value(Utc::now() + pause))
+        .col_expr(
+            Column::Checks,
+            Expr::value(stage.checks + i32::from(sent_again)),
+        )
+        .filter(Column::SubjectId.eq(stage.subject_id))
+        .filter(Column::Name.eq(&stage.name))
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAt.eq(stage.check_at))
+        .exec(db)
+        .await?;
+    Ok(put_off.rows_affected > 0)
 }
 
 fn shortened(error: &str) -> String {

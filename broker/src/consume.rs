@@ -102,8 +102,9 @@ impl<H: Handler> Consumer<H> {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
         let queue = self.handler.queue().name;
+        let queues = [queue];
         let mut deliveries = tokio::select! {
-            opened = self.broker.deliveries(queue, self.concurrency) => opened?,
+            opened = self.broker.deliveries(&queues, self.concurrency) => opened?,
             () = shutdown.cancelled() => return Ok(()),
         };
         tracing::info!(

@@ -38,6 +38,10 @@ mod places {
     }
 
     impl Place {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "for tests alone, and far from every command line"
+        )]
         fn of(variable: &str) -> Option<Self> {
             let value = std::env::var(variable).ok()?;
             let (name, passes) = value.split_once(':')?;

@@ -29,7 +29,10 @@ impl MigrationTrait for Migration {
         manager.create_index(plain("stage", &["check_at"])).await?;
 
         let replay_at = timestamp_with_time_zone_null("replay_at");
-        let add = Table::alter().table("parked_message").add_column(replay_at).to_owned();
+        let add = Table::alter()
+            .table("parked_message")
+            .add_column(replay_at)
+            .to_owned();
         manager.alter_table(add).await?;
 
         let discrepancy = table(
@@ -51,7 +54,10 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         drop_all(manager, &["discrepancy"]).await?;
-        let index = Index::drop().name("stage_check_at").table("stage").to_owned();
+        let index = Index::drop()
+            .name("stage_check_at")
+            .table("stage")
+            .to_owned();
         manager.drop_index(index).await?;
         for (table, column) in [
             ("stage", "check_at"),

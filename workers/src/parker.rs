@@ -25,11 +25,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut running = JoinSet::new();
-    for consumer in ParkedConsumer::all(&broker) {
-        let (db, publisher) = (db.clone(), publisher.clone());
+    {
+        let (db, publisher, shutdown) = (db.clone(), publisher.clone(), shutdown.clone());
         let store = async move |parked: Parked| take_over(&db, &publisher, parked).await;
-        let shutdown = shutdown.clone();
-        running.spawn(async move { consumer.run(store, shutdown).await });
+        running.spawn(async move { ParkedConsumer::new(broker).run(store, shutdown).await });
     }
     running.spawn(async move {
         while !shutdown.is_cancelled() {

@@ -46,7 +46,9 @@ impl Reconciler {
             loop {
                 match self.look().await {
                     Ok(0) => {}
-                    Ok(count) => tracing::warn!("{count} stages stood still; sent their steps again"),
+                    Ok(count) => {
+                        tracing::warn!("{count} stages stood still; sent their steps again")
+                    }
                     Err(error) => tracing::warn!("cannot look for what stands still: {error:#}"),
                 }
                 tokio::time::sleep(INTERVAL.min(self.patience)).await;
@@ -96,7 +98,9 @@ impl Reconciler {
             stages::PROVISION => {
                 let mut step = Vec::new();
                 for resource in resources::of_order(&self.db, subject).await? {
-                    let idle = resources::lease_left(&self.db, resource.id).await?.is_zero();
+                    let idle = resources::lease_left(&self.db, resource.id)
+                        .await?
+                        .is_zero();
                     if idle && resource.state == ResourceState::Creating {
                         step.push(provision(&resource)?);
                     }
@@ -119,7 +123,9 @@ impl Reconciler {
                 // Messages about an invoice belong to the story of its order.
                 let story = invoice.order_id.unwrap_or(subject);
                 if stage.name == stages::RENDER {
-                    let render = DocumentRender { invoice_id: subject };
+                    let render = DocumentRender {
+                        invoice_id: subject,
+                    };
                     return Ok(vec![Outgoing::once(subject, story, &render)]);
                 }
                 let mut step = Vec::new();
@@ -161,7 +167,9 @@ impl Reconciler {
         let mut found = Vec::new();
         for server in &theirs {
             let label = server.order_label.clone();
-            let settled = label.as_ref().is_none_or(|order| !unsettled.contains(order));
+            let settled = label
+                .as_ref()
+                .is_none_or(|order| !unsettled.contains(order));
             if settled && !known.contains(server.external_id.as_str()) {
                 // The lists were read one after the other: look again at this one.
                 if resources::with_external_id(&self.db, name, &server.external_id).await? {

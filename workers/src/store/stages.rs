@@ -129,14 +129,7 @@ fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::Ac
 fn update() -> OnConflict {
     use stage::Column::{CheckAt, Checks, LastError, NextAttemptAt, State, UpdatedAt};
     OnConflict::columns([stage::Column::SubjectId, stage::Column::Name])
-        .update_columns([
-            State,
-            NextAttemptAt,
-            LastError,
-            CheckAt,
-            Checks,
-            UpdatedAt,
-        ])
+        .update_columns([State, NextAttemptAt, LastError, CheckAt, Checks, UpdatedAt])
         .to_owned()
 }
 

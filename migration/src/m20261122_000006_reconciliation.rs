@@ -13,20 +13,15 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for column in [
-            timestamp_with_time_zone_null("check_at"),
+            big_integer_null("check_at_ms"),
+            big_integer("pause_ms").default(0).take(),
             integer("checks").default(0).take(),
         ] {
             let add = Table::alter().table("stage").add_column(column).to_owned();
             manager.alter_table(add).await?;
         }
-        // What was on its way before this migration is looked at too.
-        let existing = Query::update()
-            .table("stage")
-            .value("check_at", Expr::column("updated_at"))
-            .and_where(Expr::column("state").is_in(["pending", "running", "retrying"]))
-            .to_owned();
-        manager.execute(existing).await?;
-        manager.create_index(plain("stage", &["check_at"])).await?;
+        let due = plain("stage", &["state", "check_at_ms"]);
+        manager.create_index(due).await?;
 
         let replay_at = timestamp_with_time_zone_null("replay_at");
         let add = Table::alter()
@@ -55,12 +50,13 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         drop_all(manager, &["discrepancy"]).await?;
         let index = Index::drop()
-            .name("stage_check_at")
+            .name("stage_state_check_at_ms")
             .table("stage")
             .to_owned();
         manager.drop_index(index).await?;
         for (table, column) in [
-            ("stage", "check_at"),
+            ("stage", "check_at_ms"),
+            ("stage", "pause_ms"),
             ("stage", "checks"),
             ("parked_message", "replay_at"),
         ] {

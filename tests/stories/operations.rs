@@ -131,7 +131,7 @@ async fn a_parked_message_is_replayed(world: World) {
         system.environment(),
     )
     .await;
-    assert!(again.unwrap_err().contains("waits for a decision"));
+    assert!(again.unwrap_err().contains("do not wait for a decision"));
     system.finish().await;
 }
 

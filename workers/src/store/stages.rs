@@ -11,6 +11,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::now_ms;
+
 /// The order is read, checked and priced. Subject: the order.
 pub const PLACE: &str = "place";
 /// Its resources are created. Subject: the order.
@@ -92,7 +94,8 @@ pub(crate) async fn retrying(
 ) -> Result<(), DbErr> {
     let mut row = row(subject, name, StageState::Retrying, 1);
     row.next_attempt_at = Set(Some(at));
-    row.check_at = Set(Some(at));
+    let pause = (at - Utc::now()).to_std().unwrap_or_default();
+    row.pause_ms = Set(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
     row.last_error = Set(Some(shortened(error)));
     write(db, row, update()).await
 }
@@ -110,8 +113,6 @@ pub(crate) async fn failed(
 }
 
 fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::ActiveModel {
-    let now = Utc::now();
-    let moves = MOVING.contains(&state);
     stage::ActiveModel {
         subject_id: Set(subject),
         name: Set(name.to_owned()),
@@ -119,17 +120,26 @@ fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::Ac
         attempts: Set(attempts),
         next_attempt_at: Set(None),
         last_error: Set(None),
-        check_at: Set(moves.then_some(now)),
+        pause_ms: Set(0),
+        check_at_ms: Set(None),
         checks: Set(0),
-        updated_at: Set(now),
+        updated_at: Set(Utc::now()),
     }
 }
 
 /// What an existing row takes over from a new one: all but the number of attempts.
 fn update() -> OnConflict {
-    use stage::Column::{CheckAt, Checks, LastError, NextAttemptAt, State, UpdatedAt};
+    use stage::Column::{CheckAtMs, Checks, LastError, NextAttemptAt, PauseMs, State, UpdatedAt};
     OnConflict::columns([stage::Column::SubjectId, stage::Column::Name])
-        .update_columns([State, NextAttemptAt, LastError, CheckAt, Checks, UpdatedAt])
+        .update_columns([
+            State,
+            NextAttemptAt,
+            LastError,
+            PauseMs,
+            CheckAtMs,
+            Checks,
+            UpdatedAt,
+        ])
         .to_owned()
 }
 
@@ -157,26 +167,38 @@ pub(crate) async fn to_be_sent_again(
     name: &str,
 ) -> Result<(), DbErr> {
     let mut row = row(subject, name, StageState::Pending, 0);
-    row.check_at = Set(Some(DateTime::UNIX_EPOCH));
+    row.check_at_ms = Set(Some(0));
     write(db, row, update()).await
 }
 
-/// Stages that should have moved `patience` ago, the oldest first.
+/// Stages that stand still: that have not moved for `patience`, or for longer where they said so.
+/// The most overdue first.
+///
+/// Only the clock of the database counts: a stage is given its time when it is first seen here.
 pub(crate) async fn standing_still(
     db: &impl ConnectionTrait,
     patience: Duration,
     limit: u64,
 ) -> Result<Vec<stage::Model>, DbErr> {
+    use stage::Column;
+    let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    let first_look = now_ms(db).add(patience).add(Column::PauseMs.into_expr());
+    stage::Entity::update_many()
+        .col_expr(Column::CheckAtMs, first_look)
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAtMs.is_null())
+        .exec(db)
+        .await?;
     stage::Entity::find()
-        .filter(stage::Column::State.is_in(MOVING))
-        .filter(stage::Column::CheckAt.lte(Utc::now() - patience))
-        .order_by_asc(stage::Column::CheckAt)
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAtMs.into_expr().lte(now_ms(db)))
+        .order_by_asc(Column::CheckAtMs)
         .limit(limit)
         .all(db)
         .await
 }
 
-/// Puts the next check of a stage off: by `patience` while its step cannot be done yet, and twice
+/// Puts the next look at a stage off: by `patience` while its step cannot be done yet, and twice
 /// as long after each time that it was sent again. False if somebody else has done so, or it moved.
 pub(crate) async fn checked(
     db: &impl ConnectionTrait,
@@ -190,18 +212,15 @@ pub(crate) async fn checked(
     } else {
         0
     };
-    // Due is what is `patience` old: with that in it, the first pause is as long as the patience.
-    let pause = patience * (1 << doublings) - patience;
+    let pause = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX) << doublings;
+    let checks = stage.checks + i32::from(sent_again);
     let put_off = stage::Entity::update_many()
-        .col_expr(Column::CheckAt, Expr::value(Utc::now() + pause))
-        .col_expr(
-            Column::Checks,
-            Expr::value(stage.checks + i32::from(sent_again)),
-        )
+        .col_expr(Column::CheckAtMs, now_ms(db).add(pause))
+        .col_expr(Column::Checks, Expr::value(checks))
         .filter(Column::SubjectId.eq(stage.subject_id))
         .filter(Column::Name.eq(&stage.name))
         .filter(Column::State.is_in(MOVING))
-        .filter(Column::CheckAt.eq(stage.check_at))
+        .filter(Column::CheckAtMs.eq(stage.check_at_ms))
         .exec(db)
         .await?;
     Ok(put_off.rows_affected > 0)

@@ -168,7 +168,7 @@ impl IssueInvoice {
         // Everything that can fail comes before the number: a dry run of the content.
         let now = Given {
             sequence: 0,
-            at: Utc::now(),
+            at: store::now(&self.db).await.context("ask for the time")?,
         };
         let today = now.at.with_timezone(&zone.0).date_naive();
         content(basis, now, today)?;
@@ -197,9 +197,8 @@ impl IssueInvoice {
         let day = given.at.with_timezone(&zone.0).date_naive();
         // Between the look at the calendar and the number a year may have begun.
         if day.year() != today.year() {
-            return Err(Failure::Transient(anyhow!(
-                "the year changed while the number was taken"
-            )));
+            let error = anyhow!("the year changed while the number was taken");
+            return Err(Failure::NotYet(ORDER_AGAIN, error));
         }
         invoices::issue(&transaction, id, given, &content(basis, given, day)?)
             .await

@@ -133,18 +133,13 @@ async fn killed_at(world: World, place: &'static str, pass: u32, wanted: Wanted)
         let answer = system.client.order(&format!("order-{index}"), &body).await;
         assert_eq!(answer.status, 202, "{answer:?}");
     }
-    if wanted == Wanted::Refusals {
-        let parked = "SELECT count(DISTINCT message_id) FROM parked_message";
-        within(PATIENCE, "every refused order to be parked", async || {
-            (number(&db, parked).await >= i64::try_from(ORDERS).unwrap()).then_some(())
-        })
-        .await;
-        system.flow(&["dead", "replay", "--all"]).await;
-    }
     within(
         PATIENCE,
         &format!("every mail after a kill at {place}"),
         async || {
+            if wanted == Wanted::Refusals {
+                system.flow(&["dead", "replay", "--all"]).await;
+            }
             let mut over = texts(
                 &db,
                 "SELECT message_id FROM email_delivery WHERE state = 'sent'",

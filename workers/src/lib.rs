@@ -10,6 +10,8 @@ mod handlers;
 mod mail;
 mod parker;
 mod provider;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 
 use anyhow::Context;

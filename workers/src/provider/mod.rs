@@ -58,6 +58,8 @@ pub(crate) enum ProviderError {
 /// The adapters.
 pub(crate) enum Provider {
     Simulated(Simulated),
+    #[cfg(test)]
+    Fake(std::sync::Arc<crate::simulation::Cloud>),
 }
 
 impl Provider {
@@ -68,6 +70,8 @@ impl Provider {
     ) -> Result<Server, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.create(request).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.create(request).await,
         }
     }
 
@@ -75,6 +79,8 @@ impl Provider {
     pub(crate) async fn find(&self, client_token: &str) -> Result<Option<Server>, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.find(client_token).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.find(client_token).await,
         }
     }
 
@@ -82,6 +88,8 @@ impl Provider {
     pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.poll(external_id).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.poll(external_id).await,
         }
     }
 }

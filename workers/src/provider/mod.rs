@@ -7,6 +7,8 @@ mod simulated;
 
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use simulated::CALL_TIMEOUT;
 pub(crate) use simulated::Simulated;
 
 /// What to create.

@@ -10,14 +10,16 @@ use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
 use entity::stage::{self, StageState};
 use entity::{document, invoice, invoice_line, number_series, order_event, parked_message};
+use schemas::email::EmailSend;
 use schemas::order::OrderPlace;
-use schemas::{Message, Problem};
+use schemas::{Message, Outgoing, Problem};
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::database::RECIPIENT;
 use super::message::Stored;
+use super::post::PostFault;
 use super::world::World;
 use crate::store::{invoices, orders};
 
@@ -265,6 +267,31 @@ impl Rows {
                 "mail {} to {:?} is {:?}",
                 delivery.id,
                 delivery.recipient,
+                delivery.state
+            );
+            let once = Outgoing::once(
+                delivery.id,
+                delivery.id,
+                &EmailSend {
+                    delivery_id: delivery.id,
+                },
+            );
+            let disturbed =
+                |faults: &[PostFault]| world.post.disturbed(&delivery.message_id, faults);
+            let caused = match delivery.state {
+                DeliveryState::Refused => {
+                    disturbed(&[PostFault::RefusedAtBegin, PostFault::RefusedAfterBody])
+                }
+                DeliveryState::Ambiguous => {
+                    disturbed(&[PostFault::AmbiguousKept, PostFault::AmbiguousDropped])
+                        || world.half_done.contains(&once.id)
+                }
+                _ => true,
+            };
+            demand!(
+                caused,
+                "mail {} is {:?} for no reason",
+                delivery.id,
                 delivery.state
             );
             for mail in taken {

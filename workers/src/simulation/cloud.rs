@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::gate::point;
-use crate::provider::{CreateRequest, ProviderError, Server, ServerState};
+use crate::provider::{CALL_TIMEOUT, CreateRequest, ProviderError, Server, ServerState};
 
 /// What becomes of the next call to create a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +81,14 @@ impl Cloud {
             .for_each(|server| server.listed = true);
     }
 
-    /// Whether a worker that was held up here may go on much later. Without tokens it would create
-    /// a second server, as nothing at such a provider tells the two calls apart: the lease is
-    /// longer than the time limit of a call for that reason, and a worker that sleeps through both
-    /// is the documented rest of the risk.
-    pub(super) fn bears_late_calls(&self, at: &str) -> bool {
-        self.state().tokens || !["find", "found", "create"].contains(&at)
+    /// Whether a call that was held up here for so many seconds may still arrive. Without tokens
+    /// nothing at the provider tells it from another one: that it ends long before the lease does is
+    /// all there is, and a worker that sleeps through both just before the call is the documented
+    /// rest of the risk.
+    pub(super) fn bears(&self, at: &str, seconds: u16) -> bool {
+        self.state().tokens
+            || !["find", "found", "create"].contains(&at)
+            || u64::from(seconds) <= CALL_TIMEOUT.as_secs()
     }
 
     /// Every server, in the order of their creation.

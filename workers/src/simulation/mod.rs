@@ -42,7 +42,7 @@ use counts::Counts;
 /// The first seed of a run without one.
 const SEED: u64 = 20_261_123;
 /// How many schedules a run tries by default.
-const CASES: u64 = 150;
+const CASES: u64 = 300;
 
 #[test]
 fn whatever_happens_to_its_messages_an_order_has_one_effect() {

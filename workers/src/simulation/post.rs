@@ -1,13 +1,13 @@
 //! A mail server in this process, with a ledger.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use super::gate::point;
 use crate::mail::MailError;
 
 /// What becomes of the next mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PostFault {
     /// A 4xx before the body.
     LaterAtBegin,
@@ -29,6 +29,8 @@ struct State {
     /// `Message-ID` and body of every mail that was taken.
     taken: Vec<(String, Vec<u8>)>,
     faults: VecDeque<PostFault>,
+    /// The mails that a fault has met.
+    disturbed: BTreeSet<(String, PostFault)>,
 }
 
 /// The mail server.
@@ -69,7 +71,7 @@ impl Post {
 
     pub(crate) async fn begin(&self, message_id: &str) -> Result<Letter<'_>, MailError> {
         point("mail").await;
-        let fault = self.state().faults.pop_front();
+        let fault = self.next_fault(message_id);
         match fault {
             Some(PostFault::LaterAtBegin) => later("421 try later"),
             Some(PostFault::RefusedAtBegin) => refused("550 no such user"),
@@ -85,6 +87,20 @@ impl Post {
         let state = self.state();
         let taken = state.taken.iter().any(|(taken, _)| taken == message_id);
         state.knows.then_some(taken)
+    }
+
+    fn next_fault(&self, message_id: &str) -> Option<PostFault> {
+        let mut state = self.state();
+        let fault = state.faults.pop_front()?;
+        state.disturbed.insert((message_id.to_owned(), fault));
+        Some(fault)
+    }
+
+    /// Whether one of these faults has met the mail.
+    pub(super) fn disturbed(&self, message_id: &str, faults: &[PostFault]) -> bool {
+        let state = self.state();
+        let met = |fault: &PostFault| state.disturbed.contains(&(message_id.to_owned(), *fault));
+        faults.iter().any(met)
     }
 
     fn take(&self, message_id: &str, body: &[u8]) {

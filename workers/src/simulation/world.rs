@@ -34,6 +34,8 @@ const ROUNDS: u32 = 60;
 struct Stalled {
     call: Call,
     message: Stored,
+    at: &'static str,
+    seconds: u16,
 }
 
 /// The database, the messages, the neighbours, and what has happened.
@@ -50,6 +52,8 @@ pub(super) struct World<'a> {
     pub(super) history: Vec<Stored>,
     /// What each handled message was answered with.
     pub(super) answers: BTreeMap<(Uuid, Vec<u8>), BTreeSet<Uuid>>,
+    /// The messages that a worker left half done.
+    pub(super) half_done: BTreeSet<Uuid>,
     /// The orders that were placed.
     pub(super) placed: BTreeSet<Uuid>,
     /// How often rows were written, with those that were there already.
@@ -104,6 +108,7 @@ pub(super) async fn simulate(
         stalled: Vec::new(),
         history: Vec::new(),
         answers: BTreeMap::new(),
+        half_done: BTreeSet::new(),
         placed: BTreeSet::new(),
         inserts,
         log: Vec::new(),
@@ -175,7 +180,7 @@ impl World<'_> {
                 }
             }
             Step::TimeOut(index) => {
-                if let Some(Stalled { call, message }) = self.take_stalled(index) {
+                if let Some(Stalled { call, message, .. }) = self.take_stalled(index) {
                     drop(call);
                     let late = anyhow::anyhow!("the handler took longer than its limit");
                     self.fail(&message, Failure::Transient(late)).await?;
@@ -271,6 +276,7 @@ impl World<'_> {
         let mut call = self.call(message, gate);
         let progress = call.run().await;
         if matches!(progress, Progress::Died) {
+            self.half_done.insert(message.id);
             self.counts.killed_between_statements.add(1);
         }
         self.note("worker dies", message);
@@ -365,13 +371,14 @@ impl World<'_> {
         match call.run().await {
             Progress::Stopped(at) => {
                 self.bag.push(message.clone());
-                if self.cloud.bears_late_calls(at) {
-                    self.note(&format!("stalls at {at}"), &message);
-                    self.stalled.push(Stalled { call, message });
-                } else {
-                    self.note(&format!("dies at {at}"), &message);
-                    self.counts.killed_at_a_point.add(1);
-                }
+                self.half_done.insert(message.id);
+                self.note(&format!("stalls at {at}"), &message);
+                self.stalled.push(Stalled {
+                    call,
+                    message,
+                    at,
+                    seconds: 0,
+                });
                 Ok(())
             }
             progress => self.settle(message, progress).await,
@@ -406,6 +413,15 @@ impl World<'_> {
         reconcile::pass(&self.db, seconds).await;
         if seconds >= 30 {
             self.cloud.settles();
+        }
+        for mut stalled in std::mem::take(&mut self.stalled) {
+            stalled.seconds = stalled.seconds.saturating_add(seconds);
+            if self.cloud.bears(stalled.at, stalled.seconds) {
+                self.stalled.push(stalled);
+            } else {
+                self.note("its time was up", &stalled.message);
+                self.counts.killed_at_a_point.add(1);
+            }
         }
     }
 

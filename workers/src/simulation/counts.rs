@@ -30,6 +30,8 @@ pub(super) struct Counts {
     pub(super) duplicates: Count,
     /// A late writer was refused because of its fence.
     pub(super) fenced_out: Count,
+    /// A worker went on after another one had taken over.
+    pub(super) superseded: Count,
     /// A handler found that another worker holds the lease.
     pub(super) busy: Count,
     /// The provider was asked for the server of an attempt without an outcome, and had it.

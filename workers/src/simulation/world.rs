@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use broker::{Failure, Next, Parked, Replay};
 use chrono::{DateTime, Utc};
 use entity::parked_message::ParkedState;
+use entity::{email_delivery, resource};
+use schemas::email::EmailSend;
 use schemas::event::OrderFailed;
 use schemas::order::{OrderPlace, OrderRequest, order_id};
-use schemas::topology::WORK_QUEUES;
+use schemas::provision::ResourceProvision;
+use schemas::topology::{Pool, WORK_QUEUES};
 use schemas::{Message, Outgoing};
 use sea_orm::DatabaseConnection;
 use uuid::Uuid;
@@ -24,6 +27,7 @@ use super::run::{Disposition, Workers};
 use super::steps::{Schedule, Step, Wish};
 use super::{check, reconcile};
 use crate::store::parked::{self, Decision, Filter};
+use crate::store::{mails, resources};
 
 /// Longer than every lease.
 const LONG: u16 = 720;
@@ -36,6 +40,8 @@ struct Stalled {
     message: Stored,
     at: &'static str,
     seconds: u16,
+    /// What it works on, when it stalled.
+    row: Option<Leased>,
 }
 
 /// The database, the messages, the neighbours, and what has happened.
@@ -373,11 +379,13 @@ impl World<'_> {
                 self.bag.push(message.clone());
                 self.half_done.insert(message.id);
                 self.note(&format!("stalls at {at}"), &message);
+                let row = Leased::read(&self.db, &message).await;
                 self.stalled.push(Stalled {
                     call,
                     message,
                     at,
                     seconds: 0,
+                    row,
                 });
                 Ok(())
             }
@@ -388,7 +396,18 @@ impl World<'_> {
     async fn wake(&mut self, mut stalled: Stalled) -> Result<(), String> {
         self.note("goes on", &stalled.message);
         self.counts.woken.add(1);
+        let before = Leased::read(&self.db, &stalled.message).await;
         let progress = stalled.call.resume().await;
+        let after = Leased::read(&self.db, &stalled.message).await;
+        let fence = |row: &Option<Leased>| row.as_ref().map(Leased::fence);
+        if fence(&before) != fence(&stalled.row) {
+            self.counts.superseded.add(1);
+            if before != after {
+                return Err(format!(
+                    "a worker that was superseded wrote: {before:?} became {after:?}"
+                ));
+            }
+        }
         self.settle(stalled.message, progress).await
     }
 
@@ -477,6 +496,37 @@ impl World<'_> {
             }
         }
         Err(format!("it does not come to rest: {:?}", self.bag))
+    }
+}
+
+/// A row that one worker at a time may write.
+#[derive(Debug, PartialEq, Eq)]
+enum Leased {
+    Resource(resource::Model),
+    Mail(email_delivery::Model),
+}
+
+impl Leased {
+    /// The row that a message is about, if it is about one.
+    async fn read(db: &DatabaseConnection, message: &Stored) -> Option<Self> {
+        match message.queue.pool {
+            Pool::Provider => {
+                let id = message.decode::<ResourceProvision>().body.resource_id;
+                resources::find(db, id).await.unwrap().map(Self::Resource)
+            }
+            Pool::Email => {
+                let id = message.decode::<EmailSend>().body.delivery_id;
+                mails::find(db, id).await.unwrap().map(Self::Mail)
+            }
+            _ => None,
+        }
+    }
+
+    fn fence(&self) -> i64 {
+        match self {
+            Self::Resource(row) => row.fence,
+            Self::Mail(row) => row.fence,
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub(super) enum Step {
     CrashAtStatement(u8, u8),
     /// The worker stalls at this point of its way. The broker gives the message to others.
     Stall(u8, u8),
+    /// A worker stalls at the first point until its lease has run out; another one takes over and
+    /// stalls at the second point, and then the first one goes on.
+    Overtake(u8, u8, u8),
     /// A worker that stalls goes on to its end.
     Wake(u8),
     /// A worker that stalls dies.
@@ -98,6 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => message().prop_map(Step::CrashBeforeAck),
         3 => (message(), 1..20_u8).prop_map(|(message, statement)| Step::CrashAtStatement(message, statement)),
         10 => (message(), 0..6_u8).prop_map(|(message, point)| Step::Stall(message, point)),
+        4 => (message(), 0..6_u8, 0..6_u8).prop_map(|(message, first, second)| Step::Overtake(message, first, second)),
         6 => message().prop_map(Step::Wake),
         2 => message().prop_map(Step::Kill),
         1 => message().prop_map(Step::TimeOut),

@@ -14,7 +14,7 @@ use schemas::order::{OrderPlace, OrderRequest, order_id};
 use schemas::provision::ResourceProvision;
 use schemas::topology::{Pool, WORK_QUEUES};
 use schemas::{Message, Outgoing};
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbErr};
 use uuid::Uuid;
 
 use super::cloud::Cloud;
@@ -31,6 +31,8 @@ use crate::store::{mails, resources};
 
 /// Longer than every lease.
 const LONG: u16 = 720;
+/// Shorter than every lease.
+const SHORTEST_LEASE: u16 = 24;
 /// More rounds than anything takes that is not stuck.
 const ROUNDS: u32 = 60;
 
@@ -42,6 +44,14 @@ struct Stalled {
     seconds: u16,
     /// What it works on, when it stalled.
     row: Option<Leased>,
+}
+
+impl Stalled {
+    /// Whether it stopped under a lease of its own that has not run out.
+    fn holds_the_lease(&self) -> bool {
+        let claimed = !["begin", "poll", "render"].contains(&self.at);
+        claimed && self.seconds < SHORTEST_LEASE
+    }
 }
 
 /// The database, the messages, the neighbours, and what has happened.
@@ -173,7 +183,16 @@ impl World<'_> {
                     self.bag.push(message);
                 }
             }
-            Step::Stall(index, point) => self.stall(index, point.into()).await?,
+            Step::Stall(index, point) => {
+                if let Some(message) = self.take(index) {
+                    self.stall(message, point.into()).await?;
+                }
+            }
+            Step::Overtake(index, first, second) => {
+                if let Some(message) = self.take(index) {
+                    self.overtake(message, first, second).await?;
+                }
+            }
             Step::Wake(index) => {
                 if let Some(stalled) = self.take_stalled(index) {
                     self.wake(stalled).await?;
@@ -313,6 +332,12 @@ impl World<'_> {
     async fn fail(&mut self, message: &Stored, failure: Failure) -> Result<(), String> {
         let error = failure.chain();
         self.note(&format!("failed, {error}"), message);
+        // Who comes second finds what is there; that it breaks a constraint would be luck.
+        if let Failure::Transient(cause) = &failure
+            && cause.chain().any(|cause| cause.is::<DbErr>())
+        {
+            return Err(format!("the database refused: {error}"));
+        }
         self.counts
             .fenced_out
             .add(u64::from(error.contains("fenced out")));
@@ -368,10 +393,7 @@ impl World<'_> {
     }
 
     /// A worker stalls; its session ends and its message goes to others.
-    async fn stall(&mut self, index: u8, point: u32) -> Result<(), String> {
-        let Some(message) = self.take(index) else {
-            return Ok(());
-        };
+    async fn stall(&mut self, message: Stored, point: u32) -> Result<(), String> {
         let gate = Gate::stop_at(point);
         let mut call = self.call(&message, gate);
         match call.run().await {
@@ -393,6 +415,26 @@ impl World<'_> {
         }
     }
 
+    async fn overtake(&mut self, message: Stored, first: u8, second: u8) -> Result<(), String> {
+        let id = message.id;
+        self.stall(message, first.into()).await?;
+        let Some(again) = self.bag.iter().position(|message| message.id == id) else {
+            return Ok(());
+        };
+        let again = self.bag.remove(again);
+        self.pass(LONG).await;
+        let late = self
+            .stalled
+            .iter()
+            .position(|stalled| stalled.message.id == id);
+        let late = late.map(|late| self.stalled.remove(late));
+        self.stall(again, second.into()).await?;
+        match late {
+            Some(late) => self.wake(late).await,
+            None => Ok(()),
+        }
+    }
+
     async fn wake(&mut self, mut stalled: Stalled) -> Result<(), String> {
         self.note("goes on", &stalled.message);
         self.counts.woken.add(1);
@@ -402,6 +444,9 @@ impl World<'_> {
         let fence = |row: &Option<Leased>| row.as_ref().map(Leased::fence);
         if fence(&before) != fence(&stalled.row) {
             self.counts.superseded.add(1);
+            if stalled.holds_the_lease() {
+                return Err(format!("a lease was taken from its holder: {before:?}"));
+            }
             if before != after {
                 return Err(format!(
                     "a worker that was superseded wrote: {before:?} became {after:?}"

@@ -25,9 +25,11 @@ mod counts;
 mod database;
 mod gate;
 mod message;
+mod parking;
 mod post;
 mod reconcile;
 mod run;
+mod stalled;
 mod steps;
 mod world;
 

@@ -4,15 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use broker::{Failure, Next, Parked, Replay};
+use broker::{Failure, Next};
 use chrono::{DateTime, Utc};
-use entity::parked_message::ParkedState;
-use entity::{email_delivery, resource};
-use schemas::email::EmailSend;
-use schemas::event::OrderFailed;
 use schemas::order::{OrderPlace, OrderRequest, order_id};
-use schemas::provision::ResourceProvision;
-use schemas::topology::{Pool, WORK_QUEUES};
 use schemas::{Message, Outgoing};
 use sea_orm::{DatabaseConnection, DbErr};
 use uuid::Uuid;
@@ -24,35 +18,14 @@ use super::gate::{self, Call, Gate, Progress};
 use super::message::{PUBLISHER, Stored, route};
 use super::post::Post;
 use super::run::{Disposition, Workers};
+use super::stalled::{Leased, Stalled};
 use super::steps::{Schedule, Step, Wish};
 use super::{check, reconcile};
-use crate::store::parked::{self, Decision, Filter};
-use crate::store::{mails, resources};
 
 /// Longer than every lease.
 const LONG: u16 = 720;
-/// Shorter than every lease.
-const SHORTEST_LEASE: u16 = 24;
 /// More rounds than anything takes that is not stuck.
 const ROUNDS: u32 = 60;
-
-/// A worker that stalls.
-struct Stalled {
-    call: Call,
-    message: Stored,
-    at: &'static str,
-    seconds: u16,
-    /// What it works on, when it stalled.
-    row: Option<Leased>,
-}
-
-impl Stalled {
-    /// Whether it stopped under a lease of its own that has not run out.
-    fn holds_the_lease(&self) -> bool {
-        let claimed = !["begin", "poll", "render"].contains(&self.at);
-        claimed && self.seconds < SHORTEST_LEASE
-    }
-}
 
 /// The database, the messages, the neighbours, and what has happened.
 pub(super) struct World<'a> {
@@ -62,7 +35,7 @@ pub(super) struct World<'a> {
     pub(super) workers: Arc<Workers>,
     pub(super) counts: &'a Counts,
     /// What is in the queues.
-    bag: Vec<Stored>,
+    pub(super) bag: Vec<Stored>,
     stalled: Vec<Stalled>,
     /// Every message that was ever in a queue.
     pub(super) history: Vec<Stored>,
@@ -145,7 +118,7 @@ impl World<'_> {
         check::all(self).await
     }
 
-    fn note(&mut self, what: &str, message: &Stored) {
+    pub(super) fn note(&mut self, what: &str, message: &Stored) {
         let (kind, id) = (&message.kind, message.id);
         self.log.push(format!("    {what}: {kind} {id}"));
     }
@@ -275,7 +248,7 @@ impl World<'_> {
     }
 
     /// Puts what follows into the queues.
-    fn publish(&mut self, outgoing: &[Outgoing]) -> Result<(), String> {
+    pub(super) fn publish(&mut self, outgoing: &[Outgoing]) -> Result<(), String> {
         for outgoing in outgoing {
             if let Some(message) = route(outgoing)? {
                 self.note("published", &message);
@@ -357,39 +330,6 @@ impl World<'_> {
                 self.park(message, reason, &error).await
             }
         }
-    }
-
-    /// What the parker does with a message that was given up.
-    async fn park(&mut self, message: &Stored, reason: &str, error: &str) -> Result<(), String> {
-        self.counts.parked.add(1);
-        let parked = Parked {
-            queue: message.queue.name.to_owned(),
-            message_id: message.id,
-            correlation_id: message.correlation_id,
-            kind: message.kind.clone(),
-            reason: reason.to_owned(),
-            error: error.to_owned(),
-            attempts: message.attempt,
-            publisher: Some(PUBLISHER.to_owned()),
-            origin_exchange: message.exchange.clone(),
-            origin_routing_key: message.routing_key.clone(),
-            version: String::new(),
-            parked_at: Utc::now(),
-            trace_id: None,
-            headers: serde_json::json!({}),
-            body: message.body.clone(),
-        };
-        let failed = parked::take_over(&self.db, parked).await;
-        if let Some((order, problem)) = failed.map_err(|error| format!("park: {error:#}"))? {
-            let fact = OrderFailed {
-                order_id: order.id,
-                account_id: order.account_id,
-                problem,
-            };
-            let id = Uuid::new_v5(&message.id, b"order.failed");
-            self.publish(&[Outgoing::new(id, order.id, &fact)])?;
-        }
-        Ok(())
     }
 
     /// A worker stalls; its session ends and its message goes to others.
@@ -497,27 +437,6 @@ impl World<'_> {
         self.publish(&steps)
     }
 
-    /// Replays everything that is parked.
-    async fn replay(&mut self) -> Result<(), String> {
-        let text = |error: anyhow::Error| format!("replay: {error:#}");
-        let parked = Filter {
-            state: Some(ParkedState::Parked),
-            ..Filter::default()
-        };
-        for row in parked::list(&self.db, &parked, 1000).await.unwrap() {
-            parked::decide(&self.db, row.id, Decision::Replay, "simulation", None)
-                .await
-                .unwrap();
-        }
-        for (id, replay) in parked::to_replay(&self.db, 1000).await.map_err(text)? {
-            let message = replayed(replay);
-            self.note("replayed", &message);
-            self.bag.push(message);
-            parked::replayed(&self.db, id).await.unwrap();
-        }
-        Ok(())
-    }
-
     /// No more faults: whatever is left goes on until nothing moves.
     async fn heal(&mut self) -> Result<(), String> {
         self.cloud.heals();
@@ -544,54 +463,6 @@ impl World<'_> {
     }
 }
 
-/// A row that one worker at a time may write.
-#[derive(Debug, PartialEq, Eq)]
-enum Leased {
-    Resource(resource::Model),
-    Mail(email_delivery::Model),
-}
-
-impl Leased {
-    /// The row that a message is about, if it is about one.
-    async fn read(db: &DatabaseConnection, message: &Stored) -> Option<Self> {
-        match message.queue.pool {
-            Pool::Provider => {
-                let id = message.decode::<ResourceProvision>().body.resource_id;
-                resources::find(db, id).await.unwrap().map(Self::Resource)
-            }
-            Pool::Email => {
-                let id = message.decode::<EmailSend>().body.delivery_id;
-                mails::find(db, id).await.unwrap().map(Self::Mail)
-            }
-            _ => None,
-        }
-    }
-
-    fn fence(&self) -> i64 {
-        match self {
-            Self::Resource(row) => row.fence,
-            Self::Mail(row) => row.fence,
-        }
-    }
-}
-
 fn pick<T>(all: &[T], index: u8) -> Option<usize> {
     usize::from(index).checked_rem(all.len())
-}
-
-fn replayed(replay: Replay) -> Stored {
-    let queue = WORK_QUEUES
-        .into_iter()
-        .find(|queue| queue.name == replay.queue);
-    Stored {
-        queue: queue.unwrap(),
-        id: replay.message_id,
-        correlation_id: replay.correlation_id,
-        kind: replay.kind,
-        exchange: replay.origin_exchange,
-        routing_key: replay.origin_routing_key,
-        body: replay.body,
-        attempt: 0,
-        waits: 0,
-    }
 }

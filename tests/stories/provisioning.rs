@@ -39,6 +39,11 @@ pub(crate) fn register(suite: &mut Suite) {
         &BOTH,
         a_server_that_cannot_start,
     );
+    suite.story(
+        "an_order_of_which_one_server_is_refused_says_so_until_it_is_replayed",
+        &BOTH,
+        one_of_several_is_refused,
+    );
 }
 
 /// One order, one server, one invoice, one mail.
@@ -203,4 +208,36 @@ async fn a_server_that_cannot_start(world: World) {
         0
     );
     system.finish_with(1).await;
+}
+
+async fn one_of_several_is_refused(world: World) {
+    let system = System::start(world).await;
+    system
+        .provider
+        .faults(json!({ "create": [{ "fault": "status", "status": 403 }] }))
+        .await;
+    let mut body = small_server("web");
+    body["quantity"] = json!(2);
+    let accepted = system.client.order("k1", &body).await;
+    let order = accepted.header("location");
+    let db = system.db().await;
+    eventually("the other server to be active", async || {
+        let sql = "SELECT count(*) FROM resource WHERE state = 'active'";
+        (number(&db, sql).await == 1).then_some(())
+    })
+    .await;
+    drop(db);
+    let failed = system.status(order, "failed").await.body;
+    assert!(
+        failed["problem"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the provider refused"),
+        "{failed}"
+    );
+    system.flow(&["dead", "replay", "--all"]).await;
+    let finished = system.delivered(&system.client, order).await;
+    assert_eq!(finished["status"], "completed");
+    assert_eq!(system.provider.created().await.len(), 2);
+    system.finish().await;
 }

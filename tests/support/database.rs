@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::suite::environment;
+use super::suite::Servers;
 
 /// A database, and a way to look into it.
 pub(crate) struct TestDatabase {
@@ -27,7 +27,12 @@ impl TestDatabase {
 
     /// An empty database on the PostgreSQL server of the tests.
     pub(crate) async fn postgres() -> Self {
-        let server = environment("TEST_DATABASE_URL").unwrap();
+        Self::postgres_on(&Servers::of_environment()).await
+    }
+
+    /// An empty database on one of several PostgreSQL servers.
+    pub(crate) async fn postgres_on(servers: &Servers) -> Self {
+        let server = servers.database.clone();
         let name = format!("test_{}", Uuid::now_v7().simple());
         let admin = open(&server).await;
         admin

@@ -1,0 +1,43 @@
+//! Faults: servers are killed, stopped, wiped and refuse, connections break in the middle of a
+//! message, neighbours lie. After each fault the invariants are checked: no accepted order lost, no
+//! effect doubled.
+//!
+//! The numbers are those of the catalogue in `docs/`. RabbitMQ and PostgreSQL are servers of the
+//! harness's own. `cargo test` runs a fixed choice, `./dev faults` all of them.
+
+#![expect(clippy::unwrap_used, reason = "a fault that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "the result")]
+
+mod broker;
+mod checker;
+mod frames;
+mod load;
+mod machine;
+mod postgres;
+mod process;
+mod proxy;
+mod rabbit;
+mod scene;
+mod suite;
+mod supervised;
+mod transitions;
+
+#[expect(dead_code, reason = "a part of the harness of the stories")]
+#[path = "../support"]
+mod support {
+    pub(crate) mod client;
+    pub(crate) mod database;
+    pub(crate) mod neighbours;
+    pub(crate) mod process;
+    pub(crate) mod suite;
+    pub(crate) mod system;
+    pub(crate) mod vhost;
+    pub(crate) mod wait;
+}
+
+fn main() -> std::process::ExitCode {
+    let mut suite = suite::Suite::new();
+    process::register(&mut suite);
+    broker::register(&mut suite);
+    suite.run()
+}

@@ -42,8 +42,10 @@ pub(crate) struct Counts {
     pub(crate) lost: usize,
     /// Effects that happened twice: servers, invoices, mails.
     pub(crate) doubled: usize,
-    /// Messages that were handled more than once.
+    /// Messages that were handled to the end more than once.
     pub(crate) repeated: usize,
+    /// Messages that the broker delivered again, since it was started last.
+    pub(crate) redelivered: usize,
     /// Messages that were parked.
     pub(crate) parked: usize,
     /// Mails that are held.
@@ -189,6 +191,7 @@ impl Scene {
             attempted: self.load.attempted().0,
             acknowledged: self.load.acknowledged().len(),
             repeated: self.repeated(),
+            redelivered: self.redelivered().await,
             ..Counts::default()
         };
         let mut wrong = Vec::new();
@@ -382,6 +385,14 @@ impl Scene {
             }
         });
         handled.values().map(|times| times - 1).sum()
+    }
+
+    /// How many messages the broker says it delivered again.
+    async fn redelivered(&self) -> usize {
+        let path = format!("vhosts/{}", self.vhost());
+        let vhost = self.rabbit.get(&path).await.unwrap_or_default();
+        let redelivered = vhost["message_stats"]["redeliver"].as_u64();
+        usize::try_from(redelivered.unwrap_or_default()).unwrap_or_default()
     }
 
     /// Every line that a process of the system has logged.

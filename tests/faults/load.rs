@@ -20,6 +20,8 @@ const CUSTOMERS: usize = 8;
 pub(crate) struct Load {
     /// How many orders are to be placed.
     wanted: usize,
+    /// How many were placed one by one.
+    single: usize,
     progress: Arc<Progress>,
     customers: JoinSet<()>,
 }
@@ -57,13 +59,15 @@ impl Load {
 
     /// Places one order under a key of its own, and waits until it is accepted.
     pub(crate) async fn place_one(&mut self, client: &Client, key: &str) -> Uuid {
+        self.single += 1;
         self.progress.insist(client, key).await;
         self.progress.acknowledged.lock().unwrap()[key]
     }
 
     /// How many orders were to be placed, and how many requests that took.
     pub(crate) fn attempted(&self) -> (usize, usize) {
-        (self.wanted, self.progress.requests.load(Ordering::SeqCst))
+        let orders = self.wanted + self.single;
+        (orders, self.progress.requests.load(Ordering::SeqCst))
     }
 
     /// The orders that were accepted.

@@ -10,9 +10,15 @@
 
 mod broker;
 mod checker;
+mod crash;
+mod database;
+mod downstream;
 mod frames;
 mod load;
 mod machine;
+mod messages;
+mod network;
+mod partner;
 mod postgres;
 mod process;
 mod proxy;
@@ -38,6 +44,11 @@ mod support {
 fn main() -> std::process::ExitCode {
     let mut suite = suite::Suite::new();
     process::register(&mut suite);
+    crash::register(&mut suite);
     broker::register(&mut suite);
+    network::register(&mut suite);
+    database::register(&mut suite);
+    downstream::register(&mut suite);
+    messages::register(&mut suite);
     suite.run()
 }

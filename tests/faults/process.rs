@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
+use crate::support::process::FLOW;
+use crate::support::wait::eventually;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.fault(
@@ -40,6 +43,42 @@ pub(crate) fn register(suite: &mut Suite) {
         "two_parkers_and_reconcilers_work_side_by_side",
         two_of_a_kind,
     );
+    if has_crash_points() {
+        suite.fault(
+            Choice::Fixed,
+            "4",
+            "a_worker_stands_still_past_its_lease",
+            fenced_out,
+        );
+    } else {
+        suite.left_out("1, 4", "this build has no crash points");
+    }
+}
+
+/// Whether this build can kill and stop itself at named places.
+pub(crate) fn has_crash_points() -> bool {
+    let program = std::fs::read(FLOW).unwrap_or_default();
+    let finder = memmem(&program, b"CRASH_AT");
+    finder && memmem(&program, b"PAUSE_AT")
+}
+
+fn memmem(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+/// One of two workers stops right after it has created a server. The other takes over when the
+/// lease is over; the first one wakes up, and what it has to say does not count.
+async fn fenced_out(scene: &mut Scene) {
+    let pause = [("PAUSE_AT", "provision.effect:1")];
+    scene.parts.add("provider-2", "provider", &pause);
+    scene.orders(20, 2);
+    scene.parts.stopped("provider-2").await;
+    scene.completed(20).await;
+    scene.parts.signal("provider-2", "CONT").await;
+    eventually("the first worker to be fenced out", async || {
+        (scene.logged("fenced out") > 0).then_some(())
+    })
+    .await;
 }
 
 async fn killed_at_random(scene: &mut Scene, orders: usize, time: Duration) {
@@ -47,6 +86,9 @@ async fn killed_at_random(scene: &mut Scene, orders: usize, time: Duration) {
     // Every crash counts against all messages that were prefetched.
     scene.allowed.parked = vec!["delivery_limit"];
     scene.allowed.replay = true;
+    // Slow enough that a kill finds something half done.
+    let slow = json!({ "latency_ms": 200, "provision_ms": 1_000 });
+    scene.system.provider.faults(slow).await;
     scene.orders(orders, time.as_secs());
     let began = Instant::now();
     while began.elapsed() < time {
@@ -93,8 +135,8 @@ async fn two_of_a_kind(scene: &mut Scene) {
     }
     scene.allowed.parked = vec!["provider_rejected"];
     scene.allowed.replay = true;
-    let refused = serde_json::json!({ "fault": "status", "status": 403 });
-    let faults = serde_json::json!({ "create": vec![refused; 20] });
+    let refused = json!({ "fault": "status", "status": 403 });
+    let faults = json!({ "create": vec![refused; 20] });
     scene.system.provider.faults(faults).await;
     scene.orders(60, 5);
     scene

@@ -279,6 +279,7 @@ fn print_table(rows: &[Row]) {
         "lost",
         "doubled",
         "repeated",
+        "redelivered",
         "parked",
         "held",
         "rest after",
@@ -294,6 +295,7 @@ fn print_table(rows: &[Row]) {
             counts.lost.to_string(),
             counts.doubled.to_string(),
             counts.repeated.to_string(),
+            counts.redelivered.to_string(),
             counts.parked.to_string(),
             counts.held.to_string(),
             row.rested
@@ -317,7 +319,10 @@ fn print_table(rows: &[Row]) {
             println!("| {} |", rule.join(" | "));
         }
     }
-    println!("\n`repeated` are messages that were handled more than once: the fault did bite.");
+    println!(
+        "\nrepeated: messages that were handled to the end more than once, as the logs tell.\n\
+         redelivered: messages that the broker delivered again, since it was started last."
+    );
 }
 
 /// The line that `./dev test` adds up.

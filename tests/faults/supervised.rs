@@ -1,5 +1,6 @@
 //! The parts of the system, a process each, started again whenever they end.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
@@ -146,6 +147,12 @@ impl Supervised {
         self.life(name).lock().unwrap().deaths.len()
     }
 
+    /// Whether the last life of a part ended by kill -9.
+    pub(crate) fn was_killed(&self, name: &str) -> bool {
+        let life = self.life(name).lock().unwrap();
+        life.deaths.last().and_then(ExitStatusExt::signal) == Some(9)
+    }
+
     /// How often any part has ended.
     pub(crate) fn all_deaths(&self) -> usize {
         let deaths = |part: &Part| part.life.lock().unwrap().deaths.len();
@@ -161,6 +168,25 @@ impl Supervised {
             (state == 'T').then_some(())
         })
         .await;
+    }
+
+    /// The processes that a part has started itself.
+    pub(crate) fn children(&self, name: &str) -> Vec<u32> {
+        let Some(pid) = self.life(name).lock().unwrap().pid else {
+            return Vec::new();
+        };
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+            return Vec::new();
+        };
+        threads
+            .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok())
+            .flat_map(|pids| {
+                pids.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
     }
 
     fn life(&self, name: &str) -> &Mutex<Life> {

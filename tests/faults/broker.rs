@@ -161,7 +161,7 @@ async fn some_are_retried(scene: &Scene) {
 
 /// Dead-lettering must survive that: the queues it goes through are away when it is due.
 async fn stopped_while_retries_fall_due(scene: &mut Scene) {
-    everything_is_retried(scene, 150).await;
+    everything_is_retried(scene, 60).await;
     scene.orders(60, 4);
     some_are_retried(scene).await;
     scene.rabbit.ctl(&["stop_app"]).await;
@@ -171,7 +171,7 @@ async fn stopped_while_retries_fall_due(scene: &mut Scene) {
 }
 
 async fn restarted_while_everything_is_retried(scene: &mut Scene) {
-    everything_is_retried(scene, 300).await;
+    everything_is_retried(scene, 150).await;
     scene.orders(100, 8);
     some_are_retried(scene).await;
     scene.rabbit.stop().await;

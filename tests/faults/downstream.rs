@@ -102,7 +102,7 @@ async fn provider_down(scene: &mut Scene) {
     scene.system.provider.faults(json!({ "down": true })).await;
     scene.orders(60, 5);
     scene.stored(60).await;
-    let sql = "SELECT count(*) FROM stage WHERE name = 'provision' AND attempts >= 3";
+    let sql = "SELECT count(*) FROM stage WHERE name = 'provision' AND attempts >= 2";
     scene.until("every order to be tried", sql, 60).await;
     scene.system.provider.faults(json!({})).await;
 }

@@ -173,7 +173,8 @@ fn chosen(fault: &Fault, arguments: &Arguments) -> bool {
     let known = format!("{} {}", fault.numbers, fault.name);
     let matches = |text: &str| match arguments.exact {
         true => fault.name == text || fault.numbers == text,
-        false => known.contains(text),
+        // Several may be given, as in `13|14`.
+        false => text.split('|').any(|text| known.contains(text)),
     };
     let wanted = arguments.filter.as_deref().is_none_or(matches);
     wanted && !arguments.skip.iter().any(|text| matches(text)) && !arguments.ignored

@@ -1,11 +1,15 @@
 //! `flow dead`: parked messages.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
+use chrono::Utc;
 use entity::parked_message::{self, ParkedState};
 use sea_orm::{ActiveEnum, DatabaseConnection};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use workers::store::parked::{self, Decision, Filter};
+use workers::store::parked::{self, Decider, Decision, Filter};
 
 use crate::settings::Database;
 
@@ -36,7 +40,7 @@ enum Action {
         /// The id in the list.
         id: Uuid,
     },
-    /// Sends messages back to the queues that gave them up. The parker does it, 20 a second.
+    /// Sends messages back to the queues that gave them up. The parker does it.
     Replay {
         #[command(flatten)]
         chosen: Chosen,
@@ -59,6 +63,12 @@ struct Which {
     /// Only of this account.
     #[arg(long)]
     account: Option<Uuid>,
+    /// Only parked longer ago than this: 90s, 2h, 7days.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+    /// Only parked within this time: 90s, 2h, 7days.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    newer_than: Option<Duration>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -70,6 +80,9 @@ struct Chosen {
     all: bool,
     #[command(flatten)]
     which: Which,
+    /// How many messages go back in a second.
+    #[arg(long, default_value = "20")]
+    rate: NonZeroU32,
     /// Who decides, for the audit trail.
     #[arg(long, env = "USER", default_value = "operator")]
     operator: String,
@@ -89,6 +102,8 @@ impl Which {
             queue: self.queue.clone(),
             reason: self.reason.clone(),
             account_id: self.account,
+            before: self.older_than.map(|age| Utc::now() - age),
+            since: self.newer_than.map(|age| Utc::now() - age),
             state,
         }
     }
@@ -149,7 +164,7 @@ async fn decide(
     db: &DatabaseConnection,
     chosen: &Chosen,
     decision: Decision,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<usize> {
     ensure!(
         chosen.all == chosen.ids.is_empty(),
         "give ids, or --all with filters"
@@ -161,17 +176,19 @@ async fn decide(
             rows.into_iter().map(|row| row.id).collect()
         }
     };
-    let mut count = 0;
-    for id in ids {
-        let decided =
-            parked::decide(db, id, decision, &chosen.operator, chosen.note.as_deref()).await?;
-        ensure!(
-            decided || chosen.all,
-            "no parked message {id} waits for a decision"
-        );
-        count += u64::from(decided);
-    }
-    Ok(count)
+    let decider = Decider {
+        operator: &chosen.operator,
+        note: chosen.note.as_deref(),
+        rate: chosen.rate,
+    };
+    let not_waiting = parked::decide(db, &ids, decision, decider).await?;
+    let names: Vec<_> = not_waiting.iter().map(Uuid::to_string).collect();
+    ensure!(
+        names.is_empty() || chosen.all,
+        "these messages do not wait for a decision: {}",
+        names.join(", ")
+    );
+    Ok(ids.len() - not_waiting.len())
 }
 
 fn item(row: &parked_message::Model) -> Value {

@@ -58,6 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         mail_url: MailUrl::Folder(data.mail()),
         renderer: args.renderer,
         renderers: None,
+        reconcile_after: 60,
         simulated_provider_url: None,
         data,
     };

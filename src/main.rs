@@ -8,10 +8,12 @@ mod dead;
 mod demo;
 mod ingress;
 mod key;
+mod mail;
 mod mail_sink;
 mod migrate;
 mod preview;
 mod provider_simulator;
+mod resource;
 mod run;
 mod seed;
 mod series;
@@ -61,6 +63,10 @@ enum Command {
     Series(series::Args),
     /// Shows and decides about parked messages.
     Dead(dead::Args),
+    /// Shows and decides about mails that are held.
+    Mail(mail::Args),
+    /// Shows where our resources and those at the providers differ.
+    Resource(resource::Args),
     /// Renders an invoice from a JSON file, to try a template.
     Preview(preview::Args),
     /// Runs the simulated cloud provider.
@@ -101,6 +107,8 @@ async fn main() -> ExitCode {
         Command::Key(args) => key::run(args).await,
         Command::Series(args) => series::run(args).await,
         Command::Dead(args) => dead::run(args).await,
+        Command::Mail(args) => mail::run(args).await,
+        Command::Resource(args) => resource::run(args).await,
         Command::Preview(args) => preview::run(args).await,
         Command::ProviderSimulator(args) => provider_simulator::run(args).await,
         Command::MailSink(args) => mail_sink::run(args).await,

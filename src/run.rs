@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// Where the simulated provider listens. Unset: one is started.
     #[arg(long, env = "SIMULATED_PROVIDER_URL")]
     simulated_provider_url: Option<Url>,
+    /// How many seconds something may stand still before the reconciler sends its step again.
+    #[arg(long, env = "RECONCILE_AFTER", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    reconcile_after: u64,
     /// Multiplies the delays of the retry ladder. For tests and trials.
     #[arg(long, env = "RETRY_SCALE", default_value_t = 1.0, hide = true)]
     retry_scale: f64,
@@ -57,6 +61,7 @@ pub(crate) struct System {
     pub(crate) renderer: RendererKind,
     pub(crate) renderers: Option<u16>,
     pub(crate) simulated_provider_url: Option<Url>,
+    pub(crate) reconcile_after: u64,
 }
 
 /// A system that is starting: what it created at its first start, and the address of its API.
@@ -86,6 +91,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         renderer: args.renderer,
         renderers: args.renderers,
         simulated_provider_url: args.simulated_provider_url,
+        reconcile_after: args.reconcile_after,
         data,
     };
     let started = system.start(shutdown).await?;
@@ -151,6 +157,7 @@ impl System {
             renderer: self.renderer,
             renderers: self.renderers,
             simulated_provider_url: provider,
+            reconcile_after: self.reconcile_after,
             trusted_publishers: Vec::new(),
         };
         let settings = work.settings(db.clone(), &broker);

@@ -1,6 +1,7 @@
 //! The options that several subcommands share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use broker::{Broker, BrokerUrl};
 use sea_orm::DatabaseConnection;
@@ -72,6 +73,10 @@ pub(crate) struct Work {
         default_value = "http://127.0.0.1:8090"
     )]
     pub(crate) simulated_provider_url: Url,
+    /// How many seconds something may stand still before the reconciler sends its step again.
+    #[arg(long, env = "RECONCILE_AFTER", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) reconcile_after: u64,
     /// The broker users that may place orders for any account: those of the ingresses. Without any,
     /// the user of the broker URL.
     #[arg(long, env = "TRUSTED_PUBLISHERS", value_delimiter = ',')]
@@ -93,6 +98,7 @@ impl Work {
             mail: self.mail_url.clone(),
             simulated_provider: self.simulated_provider_url.clone(),
             trusted_publishers,
+            reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,
         }
     }

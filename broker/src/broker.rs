@@ -166,14 +166,16 @@ impl Broker {
 
     pub(crate) async fn deliveries(
         &self,
-        queue: &str,
+        queues: &[&str],
         prefetch: u16,
     ) -> anyhow::Result<Deliveries> {
         Ok(match &self.transport {
             Transport::Rabbit(server) => Deliveries::Rabbit(Box::new(
-                rabbit::Deliveries::open(server, queue, prefetch).await?,
+                rabbit::Deliveries::open(server, queues, prefetch).await?,
             )),
-            Transport::Embedded(file) => Deliveries::Embedded(file.consume(queue, prefetch).await?),
+            Transport::Embedded(file) => {
+                Deliveries::Embedded(file.consume(queues, prefetch).await?)
+            }
         })
     }
 
@@ -203,7 +205,7 @@ pub(crate) fn scaled(delay: Duration, scale: f64) -> Duration {
     delay.mul_f64(scale).max(Duration::from_millis(1))
 }
 
-/// The deliveries of one queue.
+/// The deliveries of one queue or several.
 pub(crate) enum Deliveries {
     Rabbit(Box<rabbit::Deliveries>),
     Embedded(embedded::Deliveries),

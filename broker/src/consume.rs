@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::broker::{Broker, Delivery, scaled};
+use crate::crash::crash_point;
 use crate::handler::{Disposition, Failure, Handler, Next, Standing};
 use crate::publisher::{PublishError, Publisher};
 use crate::wire::{ATTEMPT, Publication, WAITS};
@@ -101,8 +102,9 @@ impl<H: Handler> Consumer<H> {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
         let queue = self.handler.queue().name;
+        let queues = [queue];
         let mut deliveries = tokio::select! {
-            opened = self.broker.deliveries(queue, self.concurrency) => opened?,
+            opened = self.broker.deliveries(&queues, self.concurrency) => opened?,
             () = shutdown.cancelled() => return Ok(()),
         };
         tracing::info!(
@@ -127,6 +129,7 @@ impl<H: Handler> Consumer<H> {
                 (session, consumer.process(delivery, &shutdown).await)
             });
         }
+        crash_point("drain");
         deliveries.cancel().await;
         // What is not finished in time is not acknowledged, and comes again elsewhere.
         timeout(GRACE, async {
@@ -172,13 +175,17 @@ impl<H: Handler> Consumer<H> {
         let mut holds = 0;
         loop {
             let began = Instant::now();
+            crash_point("consume.decoded");
             let (outcome, panicked) = self.call(message).await;
+            crash_point("consume.handled");
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let failure = match outcome {
                 Ok(outgoing) => {
                     self.publish_until_confirmed(delivery, &outgoing, shutdown)
                         .await?;
+                    crash_point("consume.published");
                     delivery.acker.ack().await?;
+                    crash_point("consume.acked");
                     self.log(message, "done", duration_ms, None);
                     return Ok(());
                 }
@@ -226,6 +233,7 @@ impl<H: Handler> Consumer<H> {
                     };
                     self.send_until_confirmed(delivery, RETRY, build, shutdown)
                         .await?;
+                    crash_point("retry.published");
                     delivery.acker.ack().await?;
                     self.log(message, level.name, duration_ms, Some(&error));
                     return Ok(());
@@ -283,6 +291,7 @@ impl<H: Handler> Consumer<H> {
         };
         self.send_until_confirmed(delivery, DEAD, build, shutdown)
             .await?;
+        crash_point("park.published");
         delivery.acker.ack().await?;
         tracing::error!(
             messaging.destination.name = queue,

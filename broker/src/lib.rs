@@ -10,6 +10,7 @@
 
 mod broker;
 mod consume;
+mod crash;
 mod embedded;
 mod handler;
 mod park;
@@ -20,6 +21,7 @@ mod wire;
 
 pub use broker::{Broker, BrokerUrl, Health};
 pub use consume::{Consumer, Outage};
+pub use crash::crash_point;
 pub use handler::{Failure, Handled, Handler, Next};
 pub use park::{Parked, ParkedConsumer, Replay};
 pub use publisher::{PublishError, Publisher};

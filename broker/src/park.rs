@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Delivery};
 use crate::consume::pause;
+use crate::crash::crash_point;
 use crate::publisher::{PublishError, Publisher};
 use crate::trace;
 use crate::wire::{ATTEMPT, PUBLISHER, Properties, Publication, Received};
@@ -161,22 +162,15 @@ impl Parked {
     }
 }
 
-/// Takes parked messages over from one queue of dead letters.
+/// Takes parked messages over from every queue of dead letters.
 pub struct ParkedConsumer {
     broker: Broker,
-    queue: String,
 }
 
 impl ParkedConsumer {
-    /// One consumer for each queue that parked messages arrive in.
-    pub fn all(broker: &Broker) -> Vec<Self> {
-        let dead = WORK_QUEUES.iter().map(|queue| dead_queue(queue.name));
-        dead.chain([UNROUTED.to_owned()])
-            .map(|queue| Self {
-                broker: broker.clone(),
-                queue,
-            })
-            .collect()
+    /// A consumer of every queue that parked messages arrive in.
+    pub fn new(broker: Broker) -> Self {
+        Self { broker }
     }
 
     /// Gives every parked message to `store` until it takes it, then takes it off the queue.
@@ -191,7 +185,7 @@ impl ParkedConsumer {
         while !shutdown.is_cancelled() {
             if let Err(error) = self.session(&store, &shutdown).await {
                 failures += 1;
-                tracing::warn!("taking over {} interrupted: {error:#}", self.queue);
+                tracing::warn!("taking over parked messages interrupted: {error:#}");
                 pause(failures, &shutdown).await;
             }
         }
@@ -201,7 +195,10 @@ impl ParkedConsumer {
     where
         S: AsyncFn(Parked) -> anyhow::Result<()>,
     {
-        let mut deliveries = self.broker.deliveries(&self.queue, PREFETCH).await?;
+        let dead = WORK_QUEUES.iter().map(|queue| dead_queue(queue.name));
+        let queues: Vec<_> = dead.chain([UNROUTED.to_owned()]).collect();
+        let queues: Vec<_> = queues.iter().map(String::as_str).collect();
+        let mut deliveries = self.broker.deliveries(&queues, PREFETCH).await?;
         loop {
             let Delivery { received, acker } = tokio::select! {
                 next = deliveries.next() => next?,
@@ -211,13 +208,14 @@ impl ParkedConsumer {
             let mut failures = 0;
             while let Err(error) = store(parked.clone()).await {
                 failures += 1;
-                tracing::warn!("cannot take over a message of {}: {error:#}", self.queue);
+                tracing::warn!("cannot take over a message of {}: {error:#}", parked.queue);
                 pause(failures, shutdown).await;
                 anyhow::ensure!(
                     !shutdown.is_cancelled() && acker.usable(),
                     "stopped while waiting: {error:#}"
                 );
             }
+            crash_point("parker.stored");
             acker.ack().await?;
         }
         deliveries.cancel().await;

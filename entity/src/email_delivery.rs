@@ -27,6 +27,9 @@ pub enum DeliveryState {
     /// There is no address to send it to.
     #[sea_orm(string_value = "undeliverable")]
     Undeliverable,
+    /// A person decided that it is not sent.
+    #[sea_orm(string_value = "dropped")]
+    Dropped,
 }
 
 /// One row.

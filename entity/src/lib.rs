@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api_key;
 pub mod audit_entry;
+pub mod discrepancy;
 pub mod document;
 pub mod email_delivery;
 pub mod invoice;

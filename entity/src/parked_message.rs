@@ -65,6 +65,8 @@ pub struct Model {
     pub note: Option<String>,
     /// When.
     pub decided_at: Option<DateTimeUtc>,
+    /// Not before this time it goes back to its queue.
+    pub replay_at: Option<DateTimeUtc>,
     /// When it was parked.
     pub parked_at: DateTimeUtc,
 }

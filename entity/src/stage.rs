@@ -41,6 +41,13 @@ pub struct Model {
     pub next_attempt_at: Option<DateTimeUtc>,
     /// What went wrong the last time, for the customer.
     pub last_error: Option<String>,
+    /// How long after the last change it moves again by itself, in milliseconds.
+    pub pause_ms: i64,
+    /// When it is looked at if it has not moved until then, in milliseconds by the clock of the
+    /// database; nothing until the reconciler has seen it.
+    pub check_at_ms: Option<i64>,
+    /// How many times its step was sent again since it last moved.
+    pub checks: i32,
     /// When it last changed.
     pub updated_at: DateTimeUtc,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Health, Outgoing, PublishError};
+use broker::{Health, Outgoing, PublishError, crash_point};
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use entity::order::{self, OrderState};
@@ -99,6 +99,7 @@ pub(crate) async fn place(
     let outgoing = Outgoing::entry(PUBLISHER, id, id, &place);
     match state.publisher.publish(&outgoing).await {
         Ok(()) => {
+            crash_point("ingress.confirmed");
             state.accepted.confirm(id, asked);
             tracing::info!(order.id = %id, key.id = caller.key_id, "accepted order {id}");
             Ok(accepted(id, false))

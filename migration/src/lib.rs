@@ -16,6 +16,7 @@ mod m20261122_000002_catalog;
 mod m20261122_000003_orders;
 mod m20261122_000004_invoices;
 mod m20261122_000005_operations;
+mod m20261122_000006_reconciliation;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000003_orders::Migration),
             Box::new(m20261122_000004_invoices::Migration),
             Box::new(m20261122_000005_operations::Migration),
+            Box::new(m20261122_000006_reconciliation::Migration),
         ]
     }
 }

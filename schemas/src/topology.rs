@@ -68,17 +68,20 @@ pub enum Pool {
     Email,
     /// Copies parked messages into the database and replays them.
     Parker,
+    /// Sends the current step of what stands still again.
+    Reconciler,
 }
 
 impl Pool {
     /// Every pool.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Order,
         Self::Provider,
         Self::Invoice,
         Self::Document,
         Self::Email,
         Self::Parker,
+        Self::Reconciler,
     ];
 
     /// The name on the command line and in logs.
@@ -90,6 +93,7 @@ impl Pool {
             Self::Document => "document",
             Self::Email => "email",
             Self::Parker => "parker",
+            Self::Reconciler => "reconciler",
         }
     }
 }

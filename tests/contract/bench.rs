@@ -95,11 +95,8 @@ impl Bench {
     /// Takes over parked messages.
     pub(crate) fn parked(&self) -> mpsc::UnboundedReceiver<Parked> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        for consumer in ParkedConsumer::all(&self.broker) {
-            let sender = sender.clone();
-            let store = async move |parked: Parked| Ok(sender.send(parked)?);
-            tokio::spawn(consumer.run(store, CancellationToken::new()));
-        }
+        let store = async move |parked: Parked| Ok(sender.send(parked)?);
+        tokio::spawn(ParkedConsumer::new(self.broker.clone()).run(store, CancellationToken::new()));
         receiver
     }
 

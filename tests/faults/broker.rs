@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
-use crate::supervised::has_reconciler;
 use crate::support::wait::{eventually, within};
 
 /// A server that cannot be made at first: its order climbs the retry ladder.
@@ -119,23 +118,19 @@ pub(crate) fn register(suite: &mut Suite) {
         "a_replayed_message_fails_again_and_comes_back",
         replayed_and_fails_again,
     );
-    if has_reconciler() {
-        suite.fault(
-            Choice::Fixed,
-            "23",
-            "a_work_queue_is_deleted_while_it_is_used",
-            queue_deleted,
-        );
-        suite.fault(
-            Choice::Full,
-            "24",
-            "a_retry_queue_is_deleted_with_messages_in_it",
-            retry_queue_deleted,
-        );
-        suite.fault(Choice::Full, "27", "the_broker_forgets_everything", wiped);
-    } else {
-        suite.left_out("23, 24, 27", "this build has no reconciler");
-    }
+    suite.fault(
+        Choice::Fixed,
+        "23",
+        "a_work_queue_is_deleted_while_it_is_used",
+        queue_deleted,
+    );
+    suite.fault(
+        Choice::Full,
+        "24",
+        "a_retry_queue_is_deleted_with_messages_in_it",
+        retry_queue_deleted,
+    );
+    suite.fault(Choice::Full, "27", "the_broker_forgets_everything", wiped);
 }
 
 /// It is killed under load and away for some seconds.
@@ -394,6 +389,6 @@ async fn wiped(scene: &mut Scene) {
 async fn soon_reconciled(scene: &mut Scene) {
     scene
         .parts
-        .restart("reconciler", &[("RECONCILE_AFTER", "3")])
+        .restart("parker", &[("RECONCILE_AFTER", "3")])
         .await;
 }

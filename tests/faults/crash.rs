@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::process::has_crash_points;
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
 use crate::support::wait::within;
@@ -42,7 +41,8 @@ const ORDER: [Place; 7] = [
     ("order", "order.stored", By::Orders),
     ("order", "drain", By::Ending),
 ];
-const PROVIDER: [Place; 6] = [
+const PROVIDER: [Place; 7] = [
+    ("provider", "consume.acked", By::Orders),
     ("provider", "consume.handled", By::Orders),
     ("provider", "provision.intent", By::Orders),
     ("provider", "provision.effect", By::Orders),
@@ -55,7 +55,7 @@ const INVOICE: [Place; 5] = [
     ("invoice", "invoice.numbered", By::Orders),
     ("invoice", "invoice.committed", By::Orders),
     ("invoice", "consume.published", By::Orders),
-    ("invoice", "parker.stored", By::Refusals),
+    ("parker", "parker.stored", By::Refusals),
 ];
 const DOCUMENT: [Place; 3] = [
     ("document", "document.rendered", By::Orders),
@@ -70,9 +70,6 @@ const EMAIL: [Place; 4] = [
 ];
 
 pub(crate) fn register(suite: &mut Suite) {
-    if !has_crash_points() {
-        return;
-    }
     let full = Choice::Full;
     suite.fault(
         full,

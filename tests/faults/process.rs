@@ -7,9 +7,9 @@ use rand::seq::IndexedRandom;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::postgres::Stop;
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
-use crate::support::process::FLOW;
 use crate::support::wait::eventually;
 
 pub(crate) fn register(suite: &mut Suite) {
@@ -43,23 +43,12 @@ pub(crate) fn register(suite: &mut Suite) {
         "two_parkers_and_reconcilers_work_side_by_side",
         two_of_a_kind,
     );
-    if has_crash_points() {
-        suite.fault(
-            Choice::Fixed,
-            "4",
-            "a_worker_stands_still_past_its_lease",
-            fenced_out,
-        );
-    } else {
-        suite.left_out("1, 4", "this build has no crash points");
-    }
-}
-
-/// Whether this build can kill and stop itself at named places.
-pub(crate) fn has_crash_points() -> bool {
-    let program = std::fs::read(FLOW).unwrap_or_default();
-    let text = String::from_utf8_lossy(&program);
-    text.contains("CRASH_AT") && text.contains("PAUSE_AT")
+    suite.fault(
+        Choice::Fixed,
+        "4",
+        "a_worker_stands_still_past_its_lease",
+        fenced_out,
+    );
 }
 
 /// One of two workers stops right after it has created a server. The other takes over when the
@@ -107,6 +96,9 @@ async fn asked_to_end(scene: &mut Scene) {
 }
 
 async fn grown_and_shrunk(scene: &mut Scene) {
+    // Each process keeps up to a dozen connections.
+    scene.postgres.stop(Stop::Fast).await;
+    scene.postgres.boot(&["max_connections=600"]).await;
     let pools = ["order", "provider", "invoice", "document", "email"];
     scene.orders(200, 20);
     for number in 2..=8 {
@@ -123,12 +115,9 @@ async fn grown_and_shrunk(scene: &mut Scene) {
 }
 
 async fn two_of_a_kind(scene: &mut Scene) {
-    scene.parts.add("invoice-2", "invoice", &[]);
-    if crate::supervised::has_reconciler() {
-        let often = [("RECONCILE_AFTER", "1")];
-        scene.parts.restart("reconciler", &often).await;
-        scene.parts.add("reconciler-2", "reconciler", &often);
-    }
+    let often = [("RECONCILE_AFTER", "1")];
+    scene.parts.restart("parker", &often).await;
+    scene.parts.add("parker-2", "parker", &often);
     scene.allowed.parked = vec!["provider_rejected"];
     scene.allowed.replay = true;
     let refused = json!({ "fault": "status", "status": 403 });

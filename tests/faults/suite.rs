@@ -45,11 +45,10 @@ struct Fault {
     story: Box<dyn Story>,
 }
 
-/// The faults of this run, and what was left out.
+/// The faults of this run.
 pub(crate) struct Suite {
     faults: Vec<Fault>,
     everything: bool,
-    left_out: Vec<String>,
 }
 
 /// What came out of one fault.
@@ -69,7 +68,6 @@ impl Suite {
         Self {
             faults: Vec::new(),
             everything: environment("FAULTS").is_some_and(|value| value == "everything"),
-            left_out: Vec::new(),
         }
     }
 
@@ -93,11 +91,6 @@ impl Suite {
         }
     }
 
-    /// Says that faults are not run, and why.
-    pub(crate) fn left_out(&mut self, numbers: &str, why: &str) {
-        self.left_out.push(format!("{numbers}: {why}"));
-    }
-
     /// Runs what the command line asks for.
     pub(crate) fn run(mut self) -> ExitCode {
         let arguments = Arguments::from_args();
@@ -119,9 +112,6 @@ impl Suite {
             );
             let failed = usize::from(environment("TEST_EVERYTHING").is_some());
             return summary(0, failed, all, Duration::ZERO);
-        }
-        for left_out in &self.left_out {
-            println!("left out: {left_out}");
         }
         let began = Instant::now();
         let rows = self.tell_all();

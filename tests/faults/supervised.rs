@@ -6,7 +6,6 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use schemas::topology::Pool;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -42,24 +41,6 @@ struct Life {
     deaths: Vec<ExitStatus>,
 }
 
-/// The parts of a system and their arguments, in the one place that lists them: those of the
-/// stories, and further pools that this build has.
-pub(crate) fn parts() -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut parts: Vec<_> = PARTS
-        .iter()
-        .map(|(name, arguments)| (*name, arguments.to_vec()))
-        .collect();
-    if has_reconciler() && !parts.iter().any(|(_, words)| words.contains(&"reconciler")) {
-        parts.push(("reconciler", vec!["worker", "reconciler"]));
-    }
-    parts
-}
-
-/// Whether this build has the pool that sends again what stands still.
-pub(crate) fn has_reconciler() -> bool {
-    "reconciler".parse::<Pool>().is_ok()
-}
-
 impl Supervised {
     /// Starts every part in `folder`, with the ingress on the port `ingress`.
     pub(crate) fn start(folder: &Path, environment: Variables, ingress: u16) -> Self {
@@ -69,7 +50,7 @@ impl Supervised {
             ingress,
             parts: Vec::new(),
         };
-        for (name, _) in parts() {
+        for (name, _) in PARTS {
             supervised.add(name, name, &[]);
         }
         supervised
@@ -78,7 +59,7 @@ impl Supervised {
     /// Starts one more process of the part `like`, under a name of its own, with more variables
     /// for its first life.
     pub(crate) fn add(&mut self, name: &str, like: &str, first: &[(&str, &str)]) {
-        let known = parts().into_iter().find(|(part, _)| *part == like);
+        let known = PARTS.iter().find(|(part, _)| *part == like);
         let (_, arguments) = known.expect("a part");
         let listen = format!("127.0.0.1:{}", self.ingress);
         let own = |word: &&str| match *word {
@@ -106,7 +87,7 @@ impl Supervised {
     /// Ends a part well and starts it with more variables for its first life.
     pub(crate) async fn restart(&mut self, name: &str, first: &[(&str, &str)]) {
         self.stop(name).await;
-        let like = parts().into_iter().map(|(part, _)| part);
+        let like = PARTS.iter().map(|(part, _)| *part);
         let like = like.filter(|part| name.starts_with(part)).max();
         self.add(name, like.expect("a part"), first);
     }

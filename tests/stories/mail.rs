@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::client::small_server;
+use crate::support::database::texts;
+use crate::support::process::try_flow;
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, Setup, System, World};
 use crate::support::wait::eventually;
@@ -120,6 +122,12 @@ async fn mail_without_an_answer(world: World) {
             "{held}"
         );
     }
+    let listed = system.flow(&["mail", "list", "--json"]).await;
+    let listed: Vec<Value> = listed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(listed.len(), 2, "{listed:?}");
     // Neither a restart nor later mails bring it out again.
     system.mail.faults(json!([])).await;
     system.kill_and_restart("email").await;
@@ -127,6 +135,41 @@ async fn mail_without_an_answer(world: World) {
         .order_and_deliver(&system.client, "k3", &small_server("web"))
         .await;
     assert_eq!(system.mail.accepted().await.len(), 2);
+
+    // A person knows better: the first one arrived, the second one did not.
+    let id = |index: usize| listed[index]["id"].as_str().unwrap();
+    let who = ["--operator", "alice", "--note", "asked the customer"];
+    system
+        .flow(&[&["mail", "drop", id(0)], &who[..]].concat())
+        .await;
+    system
+        .flow(&[&["mail", "resend", id(1)], &who[..]].concat())
+        .await;
+    let mails = eventually("the second mail to arrive", async || {
+        let mails = system.mail.accepted().await;
+        (mails.len() == 3).then_some(mails)
+    })
+    .await;
+    let arrived = |index: usize| {
+        let message_id = listed[index]["message_id"].as_str().unwrap();
+        mails
+            .iter()
+            .filter(|mail| mail.message_id == message_id)
+            .count()
+    };
+    assert_eq!((arrived(0), arrived(1)), (1, 1));
+    assert_eq!(system.flow(&["mail", "list"]).await, "");
+    let again = try_flow(
+        system.folder(),
+        &["mail", "drop", id(1)],
+        system.environment(),
+    )
+    .await;
+    assert!(again.unwrap_err().contains("not every mail was held"));
+    let db = system.db().await;
+    let sql = "SELECT action FROM audit_entry WHERE actor = 'alice' ORDER BY action";
+    assert_eq!(texts(&db, sql).await, ["mail.drop", "mail.resend"]);
+    drop(db);
     system.finish().await;
 }
 

@@ -10,6 +10,7 @@ mod mail;
 mod operations;
 mod order;
 mod provisioning;
+mod reconciling;
 mod trace;
 
 use crate::support::suite::Suite;
@@ -25,5 +26,6 @@ pub(crate) fn register(suite: &mut Suite) {
     operations::register(suite);
     order::register(suite);
     provisioning::register(suite);
+    reconciling::register(suite);
     trace::register(suite);
 }

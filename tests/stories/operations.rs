@@ -92,6 +92,10 @@ async fn a_parked_message_is_replayed(world: World) {
         .flow(&["dead", "replay", "--all", "--queue", "email"])
         .await;
     assert!(none.starts_with("0 messages"), "{none}");
+    let old = ["dead", "list", "--json", "--older-than", "1h"];
+    assert_eq!(system.flow(&old).await, "");
+    let new = ["dead", "list", "--json", "--newer-than", "1h"];
+    assert_eq!(system.flow(&new).await.lines().count(), 1);
 
     system
         .flow(&[
@@ -127,7 +131,7 @@ async fn a_parked_message_is_replayed(world: World) {
         system.environment(),
     )
     .await;
-    assert!(again.unwrap_err().contains("waits for a decision"));
+    assert!(again.unwrap_err().contains("do not wait for a decision"));
     system.finish().await;
 }
 

@@ -25,13 +25,8 @@ impl TestDatabase {
         }
     }
 
-    /// An empty database on the PostgreSQL server of the tests.
-    pub(crate) async fn postgres() -> Self {
-        Self::postgres_on(&Servers::of_environment()).await
-    }
-
-    /// An empty database on one of several PostgreSQL servers.
-    pub(crate) async fn postgres_on(servers: &Servers) -> Self {
+    /// An empty database on a PostgreSQL server.
+    pub(crate) async fn postgres(servers: &Servers) -> Self {
         let server = servers.database.clone();
         let name = format!("test_{}", Uuid::now_v7().simple());
         let admin = open(&server).await;

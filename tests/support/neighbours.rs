@@ -78,6 +78,25 @@ impl Provider {
             .unwrap();
     }
 
+    /// Deletes a server behind our back.
+    pub(crate) async fn delete(&self, server: &str) {
+        let url = format!("{}/v1/servers/{server}", self.url);
+        let deleted = self.http.delete(url).send().await.unwrap();
+        deleted.error_for_status().unwrap();
+    }
+
+    /// Creates a server behind our back that carries our label. Returns its id.
+    pub(crate) async fn create_labelled(&self, order: &str) -> String {
+        let body = json!({
+            "name": "by-hand", "server_type": "sim-s", "region": "eu-central",
+            "labels": { "managed-by": "customer-flow", "order": order },
+        });
+        let url = format!("{}/v1/servers", self.url);
+        let created = self.http.post(url).json(&body).send().await.unwrap();
+        let answer: Value = created.error_for_status().unwrap().json().await.unwrap();
+        answer["server"]["id"].to_string()
+    }
+
     /// Every create and delete that really happened.
     pub(crate) async fn ledger(&self) -> Vec<Value> {
         let url = format!("{}/control/ledger", self.url);

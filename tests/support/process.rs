@@ -144,7 +144,30 @@ pub(crate) async fn try_flow(
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> Result<String, String> {
-    let output = command(FLOW)
+    let output = output(folder, arguments, environment).await;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    }
+}
+
+/// Runs `flow` to its end and returns what it printed, whatever it ended with.
+pub(crate) async fn printed(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> String {
+    let output = output(folder, arguments, environment).await;
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn output(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> std::process::Output {
+    command(FLOW)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
@@ -152,12 +175,7 @@ pub(crate) async fn try_flow(
         .kill_on_drop(true)
         .output()
         .await
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    match output.status.success() {
-        true => Ok(text(output.stdout)),
-        false => Err(text(output.stderr)),
-    }
+        .unwrap()
 }
 
 /// A command in a clean environment.

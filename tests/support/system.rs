@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::client::{Answer, Client};
 use super::database::TestDatabase;
 use super::neighbours::{Mail, Provider};
-use super::process::{Process, flow};
+use super::process::{Process, flow, printed};
 use super::suite::{Need, Servers};
 use super::vhost::Vhost;
 use super::wait::eventually;
@@ -88,12 +88,13 @@ pub(crate) struct Setup {
 }
 
 /// The parts of a distributed system, a process each.
-pub(crate) const PARTS: [(&str, &[&str]); 6] = [
+pub(crate) const PARTS: [(&str, &[&str]); 7] = [
     ("order", &["worker", "order"]),
     ("provider", &["worker", "provider"]),
-    ("invoice", &["worker", "invoice", "parker"]),
+    ("invoice", &["worker", "invoice"]),
     ("document", &["worker", "document"]),
     ("email", &["worker", "email"]),
+    ("parker", &["worker", "parker", "reconciler"]),
     ("ingress", &["ingress", "--listen", "127.0.0.1:0"]),
 ];
 /// The parts of a system in one process.
@@ -131,7 +132,7 @@ impl System {
         let mail = Mail::start(&path, &mail_arguments).await;
         let servers = setup.servers.unwrap_or_else(Servers::of_environment);
         let database = match world.postgres() {
-            true => TestDatabase::postgres_on(&servers).await,
+            true => TestDatabase::postgres(&servers).await,
             false => TestDatabase::sqlite(&path),
         };
         let vhost = if world.rabbit() {
@@ -337,6 +338,11 @@ impl System {
     /// Runs `flow` with its environment and returns what it prints.
     pub(crate) async fn flow(&self, arguments: &[&str]) -> String {
         flow(self.folder.path(), arguments, &self.environment).await
+    }
+
+    /// Runs `flow` with its environment and returns what it prints, whatever it ends with.
+    pub(crate) async fn printed(&self, arguments: &[&str]) -> String {
+        printed(self.folder.path(), arguments, &self.environment).await
     }
 
     /// A connection to its database.

@@ -114,6 +114,15 @@ impl Vhost {
         self.admin.call(Method::DELETE, &path, None).await.unwrap();
     }
 
+    /// Deletes every queue with what is in it, as if the broker had lost its disk.
+    pub(crate) async fn delete_every_queue(&self) {
+        let path = format!("api/queues/{}", self.name);
+        let queues = self.admin.call(Method::GET, &path, None).await.unwrap();
+        for queue in queues.as_array().unwrap() {
+            self.delete_queue(queue["name"].as_str().unwrap()).await;
+        }
+    }
+
     /// Deletes an exchange.
     pub(crate) async fn delete_exchange(&self, exchange: &str) {
         let path = format!("api/exchanges/{}/{exchange}", self.name);

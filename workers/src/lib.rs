@@ -10,7 +10,10 @@ mod handlers;
 mod mail;
 mod parker;
 mod provider;
+mod reconciler;
 pub mod store;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use broker::{Broker, Consumer, Handler, Publisher};
@@ -43,9 +46,14 @@ pub struct Settings {
     pub simulated_provider: Url,
     /// The broker users whose orders are believed to be for the account they name.
     pub trusted_publishers: Vec<String>,
+    /// How long something may stand still before its step is sent again.
+    pub reconcile_after: Duration,
     /// How many handlers of a pool run at once; nothing for the default of each pool.
     pub concurrency: Option<u16>,
 }
+
+/// The name of the simulated provider, as in the catalogue.
+const SIMULATED: &str = "simulated";
 
 impl Settings {
     /// How many handlers of a pool run at once: by default as many as wait well together.
@@ -55,7 +63,7 @@ impl Settings {
             Pool::Provider | Pool::Email => 16,
             // A renderer need not wait while the last document is stored and the next one is read.
             Pool::Document => self.renderers() + 2,
-            Pool::Parker => 1,
+            Pool::Parker | Pool::Reconciler => 1,
         })
     }
 
@@ -130,6 +138,16 @@ async fn start(
         Pool::Parker => {
             let (broker, publisher) = (settings.broker.clone(), settings.publisher.clone());
             running.spawn(parker::run(broker, publisher, db, shutdown.clone()));
+        }
+        Pool::Reconciler => {
+            let provider = provider::Simulated::new(settings.simulated_provider.clone())?;
+            let reconciler = reconciler::Reconciler {
+                db,
+                publisher: settings.publisher.clone(),
+                provider: (SIMULATED, provider::Provider::Simulated(provider)),
+                patience: settings.reconcile_after,
+            };
+            running.spawn(reconciler.run(shutdown.clone()));
         }
     }
     Ok(())

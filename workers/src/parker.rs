@@ -14,8 +14,8 @@ use crate::store::parked;
 
 /// How often it looks for decisions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many messages go back at each look: a flood of replays must not drown new work.
-const AT_ONCE: u64 = 20;
+/// How many messages go back at each look at most. The decision says how many in a second.
+const AT_ONCE: u64 = 1000;
 
 /// Runs until shutdown.
 pub(crate) async fn run(
@@ -25,11 +25,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut running = JoinSet::new();
-    for consumer in ParkedConsumer::all(&broker) {
-        let (db, publisher) = (db.clone(), publisher.clone());
+    {
+        let (db, publisher, shutdown) = (db.clone(), publisher.clone(), shutdown.clone());
         let store = async move |parked: Parked| take_over(&db, &publisher, parked).await;
-        let shutdown = shutdown.clone();
-        running.spawn(async move { consumer.run(store, shutdown).await });
+        running.spawn(async move { ParkedConsumer::new(broker).run(store, shutdown).await });
     }
     running.spawn(async move {
         while !shutdown.is_cancelled() {

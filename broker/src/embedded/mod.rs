@@ -7,9 +7,11 @@
 mod route;
 mod store;
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::task::Poll;
 
 use anyhow::Context;
 use tokio::sync::{mpsc as deliveries, oneshot};
@@ -62,7 +64,19 @@ impl Queue {
         answer.await.map_err(|_| gone())?
     }
 
-    pub(crate) async fn consume(&self, queue: &str, prefetch: u16) -> anyhow::Result<Deliveries> {
+    pub(crate) async fn consume(
+        &self,
+        queues: &[&str],
+        prefetch: u16,
+    ) -> anyhow::Result<Deliveries> {
+        let mut consumers = Vec::with_capacity(queues.len());
+        for queue in queues {
+            consumers.push(self.consume_one(queue, prefetch).await?);
+        }
+        Ok(Deliveries { consumers })
+    }
+
+    async fn consume_one(&self, queue: &str, prefetch: u16) -> anyhow::Result<Consumer> {
         let (sender, receiver) = deliveries::unbounded_channel();
         let (reply, answer) = oneshot::channel();
         let consume = Command::Consume {
@@ -77,7 +91,7 @@ impl Queue {
             commands: self.commands.clone(),
             consumer,
         });
-        Ok(Deliveries { receiver, session })
+        Ok(Consumer { receiver, session })
     }
 
     pub(crate) async fn depths(&self, names: Vec<String>) -> anyhow::Result<Vec<(String, u64)>> {
@@ -109,29 +123,37 @@ impl Drop for Session {
 }
 
 /// The deliveries of one queue.
-pub(crate) struct Deliveries {
+struct Consumer {
     receiver: deliveries::UnboundedReceiver<(i64, Received)>,
     session: Arc<Session>,
 }
 
+/// The deliveries of one queue or several.
+pub(crate) struct Deliveries {
+    consumers: Vec<Consumer>,
+}
+
 impl Deliveries {
     pub(crate) async fn next(&mut self) -> anyhow::Result<Delivery> {
-        let (seq, received) = self.receiver.recv().await.context("the queue is closed")?;
-        let acker = broker::Acker::Embedded(Acker {
-            seq,
-            session: self.session.clone(),
+        let next = poll_fn(|context| {
+            for Consumer { receiver, session } in &mut self.consumers {
+                if let Poll::Ready(delivered) = receiver.poll_recv(context) {
+                    return Poll::Ready(delivered.map(|delivered| (delivered, session.clone())));
+                }
+            }
+            Poll::Pending
         });
+        let ((seq, received), session) = next.await.context("the queue is closed")?;
+        let acker = broker::Acker::Embedded(Acker { seq, session });
         Ok(Delivery { received, acker })
     }
 
     pub(crate) fn cancel(&mut self) {
-        self.session
-            .commands
-            .send(Command::Cancel {
-                consumer: self.session.consumer,
-            })
-            .ok();
-        self.receiver.close();
+        for Consumer { receiver, session } in &mut self.consumers {
+            let consumer = session.consumer;
+            session.commands.send(Command::Cancel { consumer }).ok();
+            receiver.close();
+        }
     }
 }
 

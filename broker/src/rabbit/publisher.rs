@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::wire::to_amqp;
 use super::{CALL_TIMEOUT, SENT_FRAME, Server, call, close, open_channel};
 use crate::broker::Health;
+use crate::crash::crash_point;
 use crate::publisher::PublishError;
 use crate::wire::Publication;
 
@@ -294,6 +295,7 @@ async fn confirm(
     {
         confirms.push(confirm.context("publish")?);
     }
+    crash_point("publish.sent");
     let mut acked = Vec::with_capacity(batch.len());
     let mut returned = HashSet::new();
     for confirm in confirms {
@@ -311,6 +313,7 @@ async fn confirm(
             returned.insert(id.as_ref().map(ToString::to_string));
         }
     }
+    crash_point("publish.confirmed");
     let results = batch
         .iter()
         .zip(acked)

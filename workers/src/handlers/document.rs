@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use chrono::Utc;
 use entity::document;
 use entity::email_delivery::{self, DeliveryState};
@@ -105,6 +105,7 @@ impl RenderDocument {
             .render(&content, logo.as_deref())
             .await
             .context("render the invoice")?;
+        crash_point("document.rendered");
         let Rendered {
             bytes,
             pages,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next};
+use broker::{Envelope, Failure, Handled, Handler, Next, crash_point};
 use chrono::Utc;
 use entity::document;
 use entity::email_delivery::{self, DeliveryState};
@@ -56,6 +56,7 @@ impl Handler for SendEmail {
             DeliveryState::Sent
             | DeliveryState::Ambiguous
             | DeliveryState::Refused
+            | DeliveryState::Dropped
             | DeliveryState::Undeliverable => {}
         }
         match mails::find(&self.db, id).await.context("find the mail")? {
@@ -140,7 +141,10 @@ impl SendEmail {
                 anyhow!("fenced out: another worker took over"),
             ));
         }
-        match begun.finish(body).await {
+        crash_point("mail.data_sent");
+        let finished = begun.finish(body).await;
+        crash_point("mail.accepted");
+        match finished {
             Ok(reply) => self.sent(delivery, fence, &reply).await,
             Err(error) => self.not_sent(delivery, fence, error).await,
         }

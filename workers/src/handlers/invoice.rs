@@ -1,7 +1,7 @@
 //! Issues the invoice of a completed order: lines, tax, number, and then nothing of it changes.
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use chrono::{Datelike, Days, Utc};
 use entity::account::{self, AccountKind};
 use entity::invoice::{self, InvoiceState};
@@ -168,7 +168,7 @@ impl IssueInvoice {
         // Everything that can fail comes before the number: a dry run of the content.
         let now = Given {
             sequence: 0,
-            at: Utc::now(),
+            at: store::now(&self.db).await.context("ask for the time")?,
         };
         let today = now.at.with_timezone(&zone.0).date_naive();
         content(basis, now, today)?;
@@ -193,17 +193,18 @@ impl IssueInvoice {
         stages::pending(&transaction, id, stages::DELIVER).await?;
         let given = invoices::next_number(&transaction, basis.issuer.id, today.year()).await;
         let given = given.context("take the next number")?;
+        crash_point("invoice.numbered");
         let day = given.at.with_timezone(&zone.0).date_naive();
         // Between the look at the calendar and the number a year may have begun.
         if day.year() != today.year() {
-            return Err(Failure::Transient(anyhow!(
-                "the year changed while the number was taken"
-            )));
+            let error = anyhow!("the year changed while the number was taken");
+            return Err(Failure::NotYet(ORDER_AGAIN, error));
         }
         invoices::issue(&transaction, id, given, &content(basis, given, day)?)
             .await
             .context("issue")?;
         transaction.commit().await.context("commit the invoice")?;
+        crash_point("invoice.committed");
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! says.
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use chrono::Utc;
 use entity::account;
 use entity::order::{self, OrderState};
@@ -246,6 +246,7 @@ impl PlaceOrder {
         }
         orders::plan_stages(&transaction, place.order_id).await?;
         transaction.commit().await.context("store the order")?;
+        crash_point("order.stored");
         Ok(true)
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing};
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
 use schemas::event::OrderCompleted;
@@ -81,7 +81,10 @@ impl ProvisionResource {
             resource,
             fence,
         };
-        let mut server = match self.ensure(resource).await {
+        crash_point("provision.intent");
+        let ensured = self.ensure(resource).await;
+        crash_point("provision.effect");
+        let mut server = match ensured {
             Ok(server) => server,
             Err(error) => return Err(attempt.failed(error).await?),
         };
@@ -94,7 +97,11 @@ impl ProvisionResource {
             server = self.wait_until_ready(server).await?;
         }
         match &server.state {
-            ServerState::Ready => attempt.finish(&server).await,
+            ServerState::Ready => {
+                attempt.finish(&server).await?;
+                crash_point("provision.recorded");
+                Ok(())
+            }
             ServerState::Pending => {
                 let error = anyhow!("the server {} is not ready yet", server.external_id);
                 Err(Failure::NotYet(POLL_AGAIN, error))
@@ -265,7 +272,9 @@ impl Attempt<'_> {
         self.record(outcome).await?;
         Ok(match error {
             ProviderError::RateLimited(pause) => Failure::RateLimited(pause, error.into()),
-            ProviderError::Rejected { .. } => permanent("provider_rejected", error),
+            ProviderError::Rejected { .. } | ProviderError::Gone => {
+                permanent("provider_rejected", error)
+            }
             ProviderError::Unreachable(_) | ProviderError::Ambiguous(_) => {
                 Failure::Transient(error.into())
             }

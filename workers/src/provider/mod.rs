@@ -50,9 +50,20 @@ pub(crate) enum ProviderError {
     /// It says no, and will say no again; code and sentence are fit for the customer.
     #[error("the provider refused: {message} ({code})")]
     Rejected { code: String, message: String },
+    /// There is no such server.
+    #[error("the server is gone at the provider")]
+    Gone,
     /// It was asked and did not answer, or not with sense: whether it acted is unknown.
     #[error("no clear answer from the provider: {0}")]
     Ambiguous(String),
+}
+
+/// A server in the list of all that carry our label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) external_id: String,
+    /// The order that it is labelled with.
+    pub(crate) order_label: Option<String>,
 }
 
 /// The adapters.
@@ -78,7 +89,14 @@ impl Provider {
         }
     }
 
-    /// How far a server has come.
+    /// Every server that carries our label.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.list().await,
+        }
+    }
+
+    /// How far a server has come. [`ProviderError::Gone`] if there is none.
     pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.poll(external_id).await,

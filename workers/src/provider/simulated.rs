@@ -1,6 +1,7 @@
 //! The simulated provider (`flow provider-simulator`). It honours idempotency tokens, as Amazon EC2
 //! does, so that asking again with the same token is safe at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use url::Url;
 
-use super::{CreateRequest, ProviderError, Server, ServerState};
+use super::{CreateRequest, Listed, ProviderError, Server, ServerState};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one call may take.
@@ -21,6 +22,8 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause that is believed.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// The code of an error about a server that is not there.
+const NOT_FOUND: &str = "not_found";
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -35,6 +38,8 @@ struct ServerJson {
     id: u64,
     address: Option<String>,
     status: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -131,13 +136,27 @@ impl Simulated {
         Ok(answer.servers.into_iter().next().map(Server::from))
     }
 
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        let call = self
+            .http
+            .get(self.url("v1/servers"))
+            .query(&[("label", "managed-by=customer-flow")]);
+        let answer: ListAnswer = self.send(call).await?;
+        let listed = answer.servers.into_iter().map(|server| Listed {
+            external_id: server.id.to_string(),
+            order_label: server.labels.get("order").cloned(),
+        });
+        Ok(listed.collect())
+    }
+
     pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
-        let answer: ServerAnswer = self
-            .send(
-                self.http
-                    .get(self.url(&format!("v1/servers/{external_id}"))),
-            )
-            .await?;
+        let path = format!("v1/servers/{external_id}");
+        let answer: ServerAnswer = match self.send(self.http.get(self.url(&path))).await {
+            Err(ProviderError::Rejected { code, .. }) if code == NOT_FOUND => {
+                return Err(ProviderError::Gone);
+            }
+            answer => answer?,
+        };
         self.explained(answer.server.into()).await
     }
 

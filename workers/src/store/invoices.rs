@@ -122,8 +122,7 @@ pub(crate) async fn next_number(
             row.ok_or_else(|| DbErr::RecordNotFound("the number series".to_owned()))?
         }
     };
-    let at = DateTime::from_timestamp_millis(row.now_ms)
-        .ok_or_else(|| DbErr::Type("the clock of the database".to_owned()))?;
+    let at = DateTime::from_timestamp_millis(row.now_ms).ok_or_else(super::no_clock)?;
     Ok(Given {
         sequence: row.last_number,
         at,

@@ -2,16 +2,24 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use entity::email_delivery::{self, DeliveryState};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, DbErr,
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
-use super::now_ms;
+use super::{catalog, now_ms, parked, stages};
+
+/// The states that only a person can change.
+const HELD: [DeliveryState; 3] = [
+    DeliveryState::Ambiguous,
+    DeliveryState::Refused,
+    DeliveryState::Undeliverable,
+];
 
 /// The id of the delivery of a document to a recipient for a purpose; it happens once.
 pub(crate) fn delivery_id(
@@ -39,6 +47,17 @@ pub(crate) async fn of_document(
 ) -> Result<Vec<email_delivery::Model>, DbErr> {
     email_delivery::Entity::find()
         .filter(email_delivery::Column::DocumentId.eq(document_id))
+        .order_by_asc(email_delivery::Column::Recipient)
+        .all(db)
+        .await
+}
+
+pub(crate) async fn of_invoice(
+    db: &impl ConnectionTrait,
+    invoice_id: Uuid,
+) -> Result<Vec<email_delivery::Model>, DbErr> {
+    email_delivery::Entity::find()
+        .filter(email_delivery::Column::InvoiceId.eq(invoice_id))
         .order_by_asc(email_delivery::Column::Recipient)
         .all(db)
         .await
@@ -153,4 +172,90 @@ pub(crate) async fn end(
         .exec(db)
         .await?;
     Ok(written.rows_affected > 0)
+}
+
+/// Mails in a state, oldest first; without one, those that wait for a person.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    state: Option<DeliveryState>,
+    limit: u64,
+) -> Result<Vec<email_delivery::Model>, DbErr> {
+    use email_delivery::Column;
+    let states = state.map_or_else(|| HELD.to_vec(), |state| vec![state]);
+    email_delivery::Entity::find()
+        .filter(Column::State.is_in(states))
+        .order_by_asc(Column::UpdatedAt)
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+/// What an operator decides about a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is sent again, under the same `Message-ID`. The reconciler sees to it.
+    Resend,
+    /// It is not sent.
+    Drop,
+}
+
+/// Writes a decision down, with who and why. False if the mail does not wait for one.
+///
+/// A mail without an address takes the one that its account has now.
+///
+/// # Errors
+/// When there is still no address to send it to, or the database cannot be reached.
+pub async fn decide(
+    db: &DatabaseConnection,
+    id: Uuid,
+    decision: Decision,
+    operator: &str,
+    note: Option<&str>,
+) -> anyhow::Result<bool> {
+    use email_delivery::Column;
+    let transaction = super::begin(db).await?;
+    let Some(mail) = find(&transaction, id).await? else {
+        return Ok(false);
+    };
+    let mut recipient = mail.recipient;
+    if decision == Decision::Resend && recipient.is_empty() {
+        let account = catalog::account(&transaction, mail.account_id).await?;
+        recipient = account
+            .and_then(|account| account.email)
+            .context("the account has no mail address to send invoices to")?;
+    }
+    let (state, action) = match decision {
+        Decision::Resend => (DeliveryState::Queued, "mail.resend"),
+        Decision::Drop => (DeliveryState::Dropped, "mail.drop"),
+    };
+    let decided = email_delivery::Entity::update_many()
+        .col_expr(Column::State, Expr::value(state))
+        .col_expr(Column::Recipient, Expr::value(recipient))
+        .col_expr(Column::LeaseUntilMs, Expr::value(None::<i64>))
+        .col_expr(Column::Fence, Column::Fence.into_expr().add(1))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.eq(id))
+        .filter(Column::State.is_in(HELD))
+        .exec(&transaction)
+        .await?;
+    if decided.rows_affected == 0 {
+        return Ok(false);
+    }
+    let invoice = mail.invoice_id;
+    match decision {
+        Decision::Resend => {
+            stages::to_be_sent_again(&transaction, invoice, stages::DELIVER).await?;
+        }
+        Decision::Drop => {
+            let error = "it was decided that this mail is not sent";
+            stages::failed(&transaction, invoice, stages::DELIVER, error).await?;
+        }
+    }
+    parked::audit(&transaction, operator, action, &id.to_string(), note).await?;
+    transaction.commit().await?;
+    Ok(true)
 }

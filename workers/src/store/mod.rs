@@ -4,6 +4,7 @@
 //! and hold nothing remote.
 
 pub mod catalog;
+pub mod discrepancies;
 pub mod documents;
 pub mod invoices;
 pub mod mails;
@@ -12,11 +13,12 @@ pub mod parked;
 pub mod resources;
 pub mod stages;
 
+use chrono::{DateTime, Utc};
 use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, IntoActiveModel, RuntimeErr, SqliteTransactionMode, SqlxError, TransactionOptions,
-    TransactionTrait, TryInsertResult,
+    EntityTrait, IntoActiveModel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement,
+    TransactionOptions, TransactionTrait, TryInsertResult,
 };
 
 /// Begins a transaction that is going to write.
@@ -59,6 +61,21 @@ pub(crate) fn now_ms_sql(backend: DbBackend) -> &'static str {
         DbBackend::Postgres => "(extract(epoch from clock_timestamp()) * 1000)::bigint",
         _ => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
     }
+}
+
+/// The time by the clock of the database.
+pub(crate) async fn now(db: &impl ConnectionTrait) -> Result<DateTime<Utc>, DbErr> {
+    let backend = db.get_database_backend();
+    let sql = format!("SELECT {} AS now_ms", now_ms_sql(backend));
+    let row = db
+        .query_one_raw(Statement::from_string(backend, sql))
+        .await?;
+    let now_ms = row.ok_or_else(no_clock)?.try_get("", "now_ms")?;
+    DateTime::from_timestamp_millis(now_ms).ok_or_else(no_clock)
+}
+
+fn no_clock() -> DbErr {
+    DbErr::Type("the clock of the database".to_owned())
 }
 
 /// Whether an error means that the database is away, rather than that something is wrong with a

@@ -1,8 +1,11 @@
 //! Parked messages, and what operators decide about them.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use anyhow::Context;
 use broker::{Parked, Replay};
-use chrono::{SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use entity::order::OrderState;
 use entity::parked_message::{self, ParkedState};
 use entity::{audit_entry, order};
@@ -55,6 +58,7 @@ pub(crate) async fn take_over(
         decided_by: None,
         note: None,
         decided_at: None,
+        replay_at: None,
         parked_at,
     };
     let inserted = super::insert_once(
@@ -121,7 +125,7 @@ fn stage_of(queue: &str) -> Option<&'static str> {
         topology::Pool::Invoice => stages::ISSUE,
         topology::Pool::Document => stages::RENDER,
         topology::Pool::Email => stages::DELIVER,
-        topology::Pool::Parker => return None,
+        topology::Pool::Parker | topology::Pool::Reconciler => return None,
     })
 }
 
@@ -134,6 +138,10 @@ pub struct Filter {
     pub reason: Option<String>,
     /// Only messages that belong to this account.
     pub account_id: Option<Uuid>,
+    /// Only messages that were parked before.
+    pub before: Option<DateTime<Utc>>,
+    /// Only messages that were parked since.
+    pub since: Option<DateTime<Utc>>,
     /// Only messages in this state; without one, those that wait for a decision.
     pub state: Option<ParkedState>,
 }
@@ -158,6 +166,12 @@ pub async fn list(
     }
     if let Some(account_id) = filter.account_id {
         query = query.filter(Column::AccountId.eq(account_id));
+    }
+    if let Some(before) = filter.before {
+        query = query.filter(Column::ParkedAt.lt(before));
+    }
+    if let Some(since) = filter.since {
+        query = query.filter(Column::ParkedAt.gte(since));
     }
     query
         .order_by_asc(Column::ParkedAt)
@@ -187,38 +201,62 @@ pub enum Decision {
     Discard,
 }
 
-/// Writes a decision down, with who and why. False if the message does not wait for one.
+/// Who decides, why, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Decider<'a> {
+    /// The operator, for the audit trail.
+    pub operator: &'a str,
+    /// The reason in their words, for the audit trail.
+    pub note: Option<&'a str>,
+    /// How many messages go back to their queues in a second.
+    pub rate: NonZeroU32,
+}
+
+/// Writes a decision about messages down, with who and why. Returns the ids of those that wait for
+/// no decision.
 ///
 /// # Errors
-/// When the database cannot be reached.
+/// When the database cannot be reached; then nothing is decided.
 pub async fn decide(
     db: &DatabaseConnection,
-    id: Uuid,
+    ids: &[Uuid],
     decision: Decision,
-    operator: &str,
-    note: Option<&str>,
-) -> Result<bool, DbErr> {
+    decider: Decider<'_>,
+) -> Result<Vec<Uuid>, DbErr> {
     use parked_message::Column;
     let (state, action) = match decision {
         Decision::Replay => (ParkedState::Replaying, "parked_message.replay"),
         Decision::Discard => (ParkedState::Discarded, "parked_message.discard"),
     };
+    let Decider {
+        operator,
+        note,
+        rate,
+    } = decider;
     let transaction = super::begin(db).await?;
-    let decided = parked_message::Entity::update_many()
-        .col_expr(Column::State, Expr::value(state))
-        .col_expr(Column::DecidedBy, Expr::value(operator))
-        .col_expr(Column::Note, Expr::value(note))
-        .col_expr(Column::DecidedAt, Expr::value(Utc::now()))
-        .filter(Column::Id.eq(id))
-        .filter(Column::State.eq(ParkedState::Parked))
-        .exec(&transaction)
-        .await?;
-    if decided.rows_affected == 0 {
-        return Ok(false);
+    let now = Utc::now();
+    let mut replay_at = now;
+    let mut not_waiting = Vec::new();
+    for id in ids {
+        let decided = parked_message::Entity::update_many()
+            .col_expr(Column::State, Expr::value(state))
+            .col_expr(Column::DecidedBy, Expr::value(operator))
+            .col_expr(Column::Note, Expr::value(note))
+            .col_expr(Column::DecidedAt, Expr::value(now))
+            .col_expr(Column::ReplayAt, Expr::value(replay_at))
+            .filter(Column::Id.eq(*id))
+            .filter(Column::State.eq(ParkedState::Parked))
+            .exec(&transaction)
+            .await?;
+        if decided.rows_affected == 0 {
+            not_waiting.push(*id);
+            continue;
+        }
+        replay_at += Duration::from_secs(1) / rate.get();
+        audit(&transaction, operator, action, &id.to_string(), note).await?;
     }
-    audit(&transaction, operator, action, &id.to_string(), note).await?;
     transaction.commit().await?;
-    Ok(true)
+    Ok(not_waiting)
 }
 
 /// Writes an entry of the audit trail.
@@ -252,11 +290,13 @@ pub(crate) async fn to_replay(
     db: &impl ConnectionTrait,
     limit: u64,
 ) -> anyhow::Result<Vec<(Uuid, Replay)>> {
-    let filter = Filter {
-        state: Some(ParkedState::Replaying),
-        ..Filter::default()
-    };
-    let rows = list(db, &filter, limit).await?;
+    let rows = parked_message::Entity::find()
+        .filter(parked_message::Column::State.eq(ParkedState::Replaying))
+        .filter(parked_message::Column::ReplayAt.lte(Utc::now()))
+        .order_by_asc(parked_message::Column::ReplayAt)
+        .limit(limit)
+        .all(db)
+        .await?;
     rows.into_iter()
         .map(|row| {
             let replay = Replay {

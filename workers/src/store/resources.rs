@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 use uuid::Uuid;
 
@@ -27,6 +28,61 @@ pub(crate) async fn of_order(
     resource::Entity::find()
         .filter(resource::Column::OrderId.eq(order_id))
         .order_by_asc(resource::Column::Ordinal)
+        .all(db)
+        .await
+}
+
+/// The resources that a provider should have.
+pub(crate) async fn at_provider(
+    db: &impl ConnectionTrait,
+    provider: &str,
+) -> Result<Vec<resource::Model>, DbErr> {
+    resource::Entity::find()
+        .filter(resource::Column::Provider.eq(provider))
+        .filter(resource::Column::ExternalId.is_not_null())
+        .filter(resource::Column::State.ne(ResourceState::Terminated))
+        .all(db)
+        .await
+}
+
+/// Whether a server of a provider is a resource of ours.
+pub(crate) async fn with_external_id(
+    db: &impl ConnectionTrait,
+    provider: &str,
+    external_id: &str,
+) -> Result<bool, DbErr> {
+    let count = resource::Entity::find()
+        .filter(resource::Column::Provider.eq(provider))
+        .filter(resource::Column::ExternalId.eq(external_id))
+        .count(db)
+        .await?;
+    Ok(count > 0)
+}
+
+/// The orders whose resources at a provider are still being created by itself: a server of theirs
+/// may not be known yet.
+pub(crate) async fn orders_under_way(
+    db: &impl ConnectionTrait,
+    provider: &str,
+) -> Result<Vec<Uuid>, DbErr> {
+    let over = [
+        OrderState::Failed,
+        OrderState::Rejected,
+        OrderState::Cancelled,
+    ];
+    let alive = order::Entity::find()
+        .select_only()
+        .column(order::Column::Id)
+        .filter(order::Column::State.is_not_in(over))
+        .into_query();
+    resource::Entity::find()
+        .select_only()
+        .column(resource::Column::OrderId)
+        .distinct()
+        .filter(resource::Column::Provider.eq(provider))
+        .filter(resource::Column::State.eq(ResourceState::Creating))
+        .filter(resource::Column::OrderId.in_subquery(alive))
+        .into_tuple()
         .all(db)
         .await
 }

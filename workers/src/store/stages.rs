@@ -1,10 +1,17 @@
 //! How far each step has come, for those who wait.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use entity::stage::{self, StageState};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set,
+};
 use uuid::Uuid;
+
+use super::now_ms;
 
 /// The order is read, checked and priced. Subject: the order.
 pub const PLACE: &str = "place";
@@ -21,6 +28,15 @@ pub const DELIVER: &str = "deliver";
 pub const OF_ORDER: [&str; 3] = [PLACE, PROVISION, ISSUE];
 /// The stages whose subject is the invoice, in their order.
 pub const OF_INVOICE: [&str; 2] = [RENDER, DELIVER];
+
+/// The states that a stage leaves by itself.
+const MOVING: [StageState; 3] = [
+    StageState::Pending,
+    StageState::Running,
+    StageState::Retrying,
+];
+/// The longest pause between two checks of a stage is its patience times two to this power.
+const MOST_DOUBLINGS: i32 = 8;
 
 /// The longest error text that is kept for a stage, in characters.
 const MAX_ERROR: usize = 500;
@@ -78,6 +94,8 @@ pub(crate) async fn retrying(
 ) -> Result<(), DbErr> {
     let mut row = row(subject, name, StageState::Retrying, 1);
     row.next_attempt_at = Set(Some(at));
+    let pause = (at - Utc::now()).to_std().unwrap_or_default();
+    row.pause_ms = Set(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
     row.last_error = Set(Some(shortened(error)));
     write(db, row, update()).await
 }
@@ -102,15 +120,26 @@ fn row(subject: Uuid, name: &str, state: StageState, attempts: i32) -> stage::Ac
         attempts: Set(attempts),
         next_attempt_at: Set(None),
         last_error: Set(None),
+        pause_ms: Set(0),
+        check_at_ms: Set(None),
+        checks: Set(0),
         updated_at: Set(Utc::now()),
     }
 }
 
 /// What an existing row takes over from a new one: all but the number of attempts.
 fn update() -> OnConflict {
-    use stage::Column::{LastError, NextAttemptAt, State, UpdatedAt};
+    use stage::Column::{CheckAtMs, Checks, LastError, NextAttemptAt, PauseMs, State, UpdatedAt};
     OnConflict::columns([stage::Column::SubjectId, stage::Column::Name])
-        .update_columns([State, NextAttemptAt, LastError, UpdatedAt])
+        .update_columns([
+            State,
+            NextAttemptAt,
+            LastError,
+            PauseMs,
+            CheckAtMs,
+            Checks,
+            UpdatedAt,
+        ])
         .to_owned()
 }
 
@@ -129,6 +158,72 @@ async fn write(
         Ok(_) | Err(DbErr::RecordNotInserted) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// It waits for its step to be sent again, now.
+pub(crate) async fn to_be_sent_again(
+    db: &impl ConnectionTrait,
+    subject: Uuid,
+    name: &str,
+) -> Result<(), DbErr> {
+    let mut row = row(subject, name, StageState::Pending, 0);
+    row.check_at_ms = Set(Some(0));
+    write(db, row, update()).await
+}
+
+/// Stages that stand still: that have not moved for `patience`, or for longer where they said so.
+/// The most overdue first.
+///
+/// Only the clock of the database counts: a stage is given its time when it is first seen here.
+pub(crate) async fn standing_still(
+    db: &impl ConnectionTrait,
+    patience: Duration,
+    limit: u64,
+) -> Result<Vec<stage::Model>, DbErr> {
+    use stage::Column;
+    let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    let first_look = now_ms(db).add(patience).add(Column::PauseMs.into_expr());
+    stage::Entity::update_many()
+        .col_expr(Column::CheckAtMs, first_look)
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAtMs.is_null())
+        .exec(db)
+        .await?;
+    stage::Entity::find()
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAtMs.into_expr().lte(now_ms(db)))
+        .order_by_asc(Column::CheckAtMs)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+/// Puts the next look at a stage off: by `patience` while its step cannot be done yet, and twice
+/// as long after each time that it was sent again. False if somebody else has done so, or it moved.
+pub(crate) async fn checked(
+    db: &impl ConnectionTrait,
+    stage: &stage::Model,
+    patience: Duration,
+    sent_again: bool,
+) -> Result<bool, DbErr> {
+    use stage::Column;
+    let doublings = if sent_again {
+        stage.checks.clamp(0, MOST_DOUBLINGS)
+    } else {
+        0
+    };
+    let pause = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX) << doublings;
+    let checks = stage.checks + i32::from(sent_again);
+    let put_off = stage::Entity::update_many()
+        .col_expr(Column::CheckAtMs, now_ms(db).add(pause))
+        .col_expr(Column::Checks, Expr::value(checks))
+        .filter(Column::SubjectId.eq(stage.subject_id))
+        .filter(Column::Name.eq(&stage.name))
+        .filter(Column::State.is_in(MOVING))
+        .filter(Column::CheckAtMs.eq(stage.check_at_ms))
+        .exec(db)
+        .await?;
+    Ok(put_off.rows_affected > 0)
 }
 
 fn shortened(error: &str) -> String {

@@ -1,0 +1,217 @@
+//! The reconciler: looks for what stands still and sends its current step again, so that a message
+//! that was lost is a delay; and compares our resources with the servers at the providers. It may
+//! run many times at once, and never deletes anything.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use broker::{Outgoing, Publisher};
+use entity::discrepancy::DiscrepancyKind;
+use entity::email_delivery::DeliveryState;
+use entity::order::OrderState;
+use entity::resource::{self, ResourceState};
+use entity::stage;
+use schemas::document::DocumentRender;
+use schemas::email::EmailSend;
+use schemas::invoice::InvoiceIssue;
+use schemas::provision::ResourceProvision;
+use sea_orm::DatabaseConnection;
+use tokio_util::sync::CancellationToken;
+
+use crate::provider::{Provider, ProviderError};
+use crate::store::discrepancies::{self, Found};
+use crate::store::{invoices, mails, orders, resources, stages};
+
+/// How often it looks at most.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How many stages one look takes. Those that only wait in a long queue must not make it longer.
+const AT_ONCE: u64 = 100;
+/// How many times its patience passes between two audits of a provider.
+const AUDIT_EVERY: u32 = 5;
+
+pub(crate) struct Reconciler {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) publisher: Publisher,
+    /// The name of the provider, and its adapter.
+    pub(crate) provider: (&'static str, Provider),
+    /// How long a stage may stand still before its step is sent again.
+    pub(crate) patience: Duration,
+}
+
+impl Reconciler {
+    /// Runs until shutdown.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let look = async {
+            loop {
+                match self.look().await {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        tracing::warn!("{count} stages stood still; sent their steps again")
+                    }
+                    Err(error) => tracing::warn!("cannot look for what stands still: {error:#}"),
+                }
+                tokio::time::sleep(INTERVAL.min(self.patience)).await;
+            }
+        };
+        let audit = async {
+            loop {
+                tokio::time::sleep(self.patience * AUDIT_EVERY).await;
+                match self.audit().await {
+                    Ok(0) => {}
+                    Ok(count) => tracing::error!(
+                        "{count} new differences to {}; see flow resource audit",
+                        self.provider.0
+                    ),
+                    Err(error) => tracing::warn!("cannot audit {}: {error:#}", self.provider.0),
+                }
+            }
+        };
+        tokio::select! {
+            () = async { tokio::join!(look, audit); } => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// Sends the current step of everything that stands still. Returns of how many stages.
+    async fn look(&self) -> anyhow::Result<usize> {
+        let mut sent = 0;
+        for stage in stages::standing_still(&self.db, self.patience, AT_ONCE).await? {
+            let step = self.current_step(&stage).await?;
+            // Only one reconciler goes on with it, and the next look comes later than this one.
+            let again = !step.is_empty();
+            if !stages::checked(&self.db, &stage, self.patience, again).await? || !again {
+                continue;
+            }
+            tracing::info!(subject.id = %stage.subject_id, stage = stage.name, checks = stage.checks + 1, "sending a step again");
+            self.publisher.publish_all(&step).await?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// What moves a stage on, by the truth in the database. Nothing while another stage is not done
+    /// or somebody is at it.
+    async fn current_step(&self, stage: &stage::Model) -> anyhow::Result<Vec<Outgoing>> {
+        let subject = stage.subject_id;
+        match stage.name.as_str() {
+            stages::PROVISION => {
+                let mut step = Vec::new();
+                for resource in resources::of_order(&self.db, subject).await? {
+                    let idle = resources::lease_left(&self.db, resource.id)
+                        .await?
+                        .is_zero();
+                    if idle && resource.state == ResourceState::Creating {
+                        step.push(provision(&resource)?);
+                    }
+                }
+                Ok(step)
+            }
+            stages::ISSUE => {
+                let order = orders::find(&self.db, subject).await?;
+                let completed = order.is_some_and(|order| order.state == OrderState::Completed);
+                let issue = InvoiceIssue { order_id: subject };
+                Ok(completed
+                    .then(|| Outgoing::once(subject, subject, &issue))
+                    .into_iter()
+                    .collect())
+            }
+            stages::RENDER | stages::DELIVER => {
+                let Some(invoice) = invoices::find(&self.db, subject).await? else {
+                    return Ok(Vec::new());
+                };
+                // Messages about an invoice belong to the story of its order.
+                let story = invoice.order_id.unwrap_or(subject);
+                if stage.name == stages::RENDER {
+                    let render = DocumentRender {
+                        invoice_id: subject,
+                    };
+                    return Ok(vec![Outgoing::once(subject, story, &render)]);
+                }
+                let mut step = Vec::new();
+                for delivery in mails::of_invoice(&self.db, subject).await? {
+                    let open = [
+                        DeliveryState::Queued,
+                        DeliveryState::Sending,
+                        DeliveryState::DataSent,
+                    ];
+                    let idle = mails::lease_left(&self.db, delivery.id).await?.is_zero();
+                    if idle && open.contains(&delivery.state) {
+                        let delivery_id = delivery.id;
+                        let send = EmailSend { delivery_id };
+                        step.push(Outgoing::once(delivery_id, story, &send));
+                    }
+                }
+                Ok(step)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Compares our resources with the servers at the provider. Returns how many differences are
+    /// new.
+    async fn audit(&self) -> anyhow::Result<usize> {
+        let (name, provider) = &self.provider;
+        // Ours first: what is created meanwhile is on the second list only, and not settled.
+        let ours = resources::at_provider(&self.db, name).await?;
+        let theirs = provider.list().await.context("list the servers")?;
+        let unsettled: HashSet<String> = resources::orders_under_way(&self.db, name)
+            .await?
+            .into_iter()
+            .map(|order_id| order_id.to_string())
+            .collect();
+        let known: HashSet<&str> = ours
+            .iter()
+            .filter_map(|resource| resource.external_id.as_deref())
+            .collect();
+        let mut found = Vec::new();
+        for server in &theirs {
+            let label = server.order_label.clone();
+            let settled = label
+                .as_ref()
+                .is_none_or(|order| !unsettled.contains(order));
+            if settled && !known.contains(server.external_id.as_str()) {
+                // The lists were read one after the other: look again at this one.
+                if resources::with_external_id(&self.db, name, &server.external_id).await? {
+                    continue;
+                }
+                found.push(Found {
+                    kind: DiscrepancyKind::Orphan,
+                    external_id: server.external_id.clone(),
+                    order_label: label,
+                    resource_id: None,
+                });
+            }
+        }
+        let listed: HashSet<&str> = theirs
+            .iter()
+            .map(|server| server.external_id.as_str())
+            .collect();
+        for resource in ours.iter().filter(|r| r.state == ResourceState::Active) {
+            let Some(external_id) = &resource.external_id else {
+                continue;
+            };
+            // Lists lag: the provider is asked for this one by itself.
+            if !listed.contains(external_id.as_str())
+                && matches!(provider.poll(external_id).await, Err(ProviderError::Gone))
+            {
+                found.push(Found {
+                    kind: DiscrepancyKind::Ghost,
+                    external_id: external_id.clone(),
+                    order_label: None,
+                    resource_id: Some(resource.id),
+                });
+            }
+        }
+        Ok(discrepancies::note(&self.db, name, &found).await?)
+    }
+}
+
+fn provision(resource: &resource::Model) -> anyhow::Result<Outgoing> {
+    let provider = resource.provider.parse().context("read the provider")?;
+    let step = ResourceProvision {
+        resource_id: resource.id,
+        provider,
+    };
+    Ok(Outgoing::once(resource.id, resource.order_id, &step))
+}

@@ -145,8 +145,11 @@ async fn killed_at(scene: &mut Scene, part: &str, place: &str, by: By) {
     // Ending happens once.
     let place = if by == By::Ending { "drain:1" } else { place };
     scene.parts.restart(part, &[("CRASH_AT", place)]).await;
+    let before = scene.count("SELECT count(*) FROM \"order\"").await.unwrap();
     scene.orders(ORDERS, 1);
     if by == By::Ending {
+        // It works by now.
+        scene.stored(before + 5).await;
         scene.parts.signal(part, "TERM").await;
     }
     within(

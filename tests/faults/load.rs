@@ -28,7 +28,6 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct Progress {
-    next: AtomicUsize,
     requests: AtomicUsize,
     /// The order of each key that was acknowledged with 202.
     acknowledged: Mutex<BTreeMap<String, Uuid>>,
@@ -39,19 +38,14 @@ impl Load {
     pub(crate) fn place(&mut self, client: &Client, count: usize, time: Duration) {
         let (first, began) = (self.wanted, Instant::now());
         self.wanted += count;
-        let wanted = self.wanted;
-        for _ in 0..CUSTOMERS {
+        for customer in 0..CUSTOMERS.min(count) {
             let (client, progress) = (client.clone(), self.progress.clone());
             self.customers.spawn(async move {
-                loop {
-                    let index = progress.next.fetch_add(1, Ordering::SeqCst);
-                    if index >= wanted {
-                        progress.next.fetch_sub(1, Ordering::SeqCst);
-                        return;
-                    }
-                    let share = (index - first) as f64 / count as f64;
+                for nth in (customer..count).step_by(CUSTOMERS) {
+                    let share = nth as f64 / count as f64;
                     sleep_until(began + time.mul_f64(share)).await;
-                    progress.insist(&client, &format!("order-{index}")).await;
+                    let key = format!("order-{}", first + nth);
+                    progress.insist(&client, &key).await;
                 }
             });
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use libtest_mimic::Arguments;
 use rand::Rng;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::checker::{Allowed, Counts};
 use crate::postgres::Postgres;
@@ -152,10 +153,19 @@ impl Suite {
             };
             tokio::select! {
                 () = telling => {}
-                _ = tokio::signal::ctrl_c() => println!("interrupted"),
+                () = interrupted() => println!("interrupted"),
             }
         });
         rows
+    }
+}
+
+/// Waits until somebody wants this to end.
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 

@@ -18,6 +18,8 @@ use crate::transitions;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
+const COUNTED: Duration = Duration::from_secs(20);
+
 /// What a fault may leave behind. Nothing, by default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowed {
@@ -363,11 +365,21 @@ impl Scene {
 
     /// I11, one half: somebody listens to every work queue. The other half is the probe.
     async fn check_consumers(&self, wrong: &mut Vec<String>) {
-        for (queue, _, consumers) in self.queues().await.unwrap_or_default() {
-            let work = schemas::topology::WORK_QUEUES;
-            if consumers == 0 && work.iter().any(|known| known.name == queue) {
-                wrong.push(format!("I11: nobody consumes {queue}"));
+        let began = Instant::now();
+        loop {
+            let mut idle = Vec::new();
+            for (queue, _, consumers) in self.queues().await.unwrap_or_default() {
+                let work = schemas::topology::WORK_QUEUES;
+                if consumers == 0 && work.iter().any(|known| known.name == queue) {
+                    idle.push(format!("I11: nobody consumes {queue}"));
+                }
             }
+            // The broker counts its consumers now and then.
+            if idle.is_empty() || began.elapsed() > COUNTED {
+                wrong.extend(idle);
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

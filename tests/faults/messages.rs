@@ -256,10 +256,7 @@ async fn forged_headers(scene: &mut Scene) {
             ("waits", AMQPValue::LongLongInt(249)),
         ],
         vec![("traceparent", text("00-rubbish"))],
-        vec![
-            ("reason", text("permanent")),
-            ("publisher", text("somebody")),
-        ],
+        vec![("reason", text("permanent"))],
     ];
     let count = i64::try_from(forged.len()).unwrap();
     // Each is retried, where forged counters and marks would count.

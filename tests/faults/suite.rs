@@ -222,7 +222,11 @@ impl Fault {
 
     async fn tell(&self, rabbit: Rabbit, postgres: Postgres, seed: u64, row: &mut Row) -> Servers {
         let mut scene = Scene::begin(rabbit, postgres, seed).await;
-        self.story.tell(&mut scene).await;
+        let told = AssertUnwindSafe(self.story.tell(&mut scene)).catch_unwind();
+        if let Err(panic) = told.await {
+            scene.print_complaints();
+            std::panic::resume_unwind(panic);
+        }
         scene.load.accepted().await;
         scene.settle(row).await;
         if !row.wrong.is_empty() {

@@ -66,7 +66,7 @@ pub(crate) fn register(suite: &mut Suite) {
         async |scene: &mut Scene| connections_closed(scene, 60).await,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "19",
         "the_broker_runs_out_of_memory",
         async |scene: &mut Scene| {
@@ -81,7 +81,7 @@ pub(crate) fn register(suite: &mut Suite) {
         "the_broker_runs_out_of_disk",
         async |scene: &mut Scene| {
             let (low, high) = (
-                ["set_disk_free_limit", "900GB"],
+                ["set_disk_free_limit", "900000GB"],
                 ["set_disk_free_limit", "200MB"],
             );
             alarm(scene, &low, &high, 60).await;
@@ -94,7 +94,7 @@ pub(crate) fn register(suite: &mut Suite) {
         stands_still,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "26",
         "a_queue_is_unbound_and_bound_again",
         unbound,

@@ -69,10 +69,27 @@ const EMAIL: [Place; 4] = [
     ("email", "consume.published", By::Orders),
 ];
 
+/// One place of each pool.
+const SHORT: [Place; 4] = [
+    ("provider", "provision.effect", By::Orders),
+    ("order", "consume.published", By::Orders),
+    ("invoice", "invoice.committed", By::Orders),
+    ("document", "consume.handled", By::Orders),
+];
+
 pub(crate) fn register(suite: &mut Suite) {
-    let full = Choice::Full;
     suite.fault(
-        full,
+        Choice::Fixed,
+        "1",
+        "processes_are_killed_at_the_places_that_matter_most",
+        async |scene: &mut Scene| {
+            for (part, place, by) in SHORT {
+                killed_at(scene, part, &format!("{place}:1"), by).await;
+            }
+        },
+    );
+    suite.fault(
+        Choice::Full,
         "1",
         "the_ingress_is_killed_at_each_place",
         async |scene: &mut Scene| {
@@ -80,7 +97,7 @@ pub(crate) fn register(suite: &mut Suite) {
         },
     );
     suite.fault(
-        full,
+        Choice::Full,
         "1",
         "the_order_pool_is_killed_at_each_place",
         async |scene: &mut Scene| {
@@ -88,7 +105,7 @@ pub(crate) fn register(suite: &mut Suite) {
         },
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "1",
         "the_provider_pool_is_killed_at_each_place",
         async |scene: &mut Scene| {
@@ -96,7 +113,7 @@ pub(crate) fn register(suite: &mut Suite) {
         },
     );
     suite.fault(
-        full,
+        Choice::Full,
         "1",
         "the_invoice_pool_is_killed_at_each_place",
         async |scene: &mut Scene| {
@@ -104,7 +121,7 @@ pub(crate) fn register(suite: &mut Suite) {
         },
     );
     suite.fault(
-        full,
+        Choice::Full,
         "1",
         "the_document_pool_is_killed_at_each_place",
         async |scene: &mut Scene| {
@@ -112,7 +129,7 @@ pub(crate) fn register(suite: &mut Suite) {
         },
     );
     suite.fault(
-        full,
+        Choice::Full,
         "1",
         "the_email_pool_is_killed_at_each_place",
         async |scene: &mut Scene| {

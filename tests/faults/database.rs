@@ -15,7 +15,7 @@ use crate::support::wait::within;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "43",
         "the_database_restarts_under_load",
         async |scene: &mut Scene| restarted(scene, Stop::Fast).await,
@@ -27,7 +27,7 @@ pub(crate) fn register(suite: &mut Suite) {
         async |scene: &mut Scene| restarted(scene, Stop::Immediate).await,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "44",
         "database_sessions_are_ended_ten_times_a_second",
         sessions_ended,

@@ -50,13 +50,8 @@ pub(crate) fn register(suite: &mut Suite) {
         "what_was_created_shows_up_late",
         created_and_not_listed,
     );
-    suite.fault(Choice::Fixed, "58", "the_provider_is_down", provider_down);
-    suite.fault(
-        Choice::Fixed,
-        "61",
-        "the_mail_server_puts_off",
-        mail_put_off,
-    );
+    suite.fault(Choice::Full, "58", "the_provider_is_down", provider_down);
+    suite.fault(Choice::Full, "61", "the_mail_server_puts_off", mail_put_off);
     suite.fault(
         Choice::Fixed,
         "62, 63, 64",
@@ -181,7 +176,7 @@ async fn renderer_killed(scene: &mut Scene) {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(killed > 20, "only {killed} renderers were killed");
+    assert!(killed > 5, "only {killed} renderers were killed");
     within(
         Duration::from_secs(120),
         "a document that fails and is rendered",

@@ -31,7 +31,7 @@ pub(crate) fn register(suite: &mut Suite) {
         shuffled_and_doubled,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "69, 70",
         "a_partner_sends_an_order_again_and_differently",
         ordered_again,
@@ -42,9 +42,9 @@ pub(crate) fn register(suite: &mut Suite) {
         "messages_are_malformed",
         malformed,
     );
-    suite.fault(Choice::Fixed, "75", "headers_are_forged", forged_headers);
+    suite.fault(Choice::Full, "75", "headers_are_forged", forged_headers);
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "76",
         "outsiders_try_what_they_may_not",
         forbidden,

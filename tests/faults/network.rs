@@ -12,7 +12,7 @@ use crate::support::wait::{eventually, within};
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "35",
         "connections_break_between_a_publish_and_its_body",
         async |scene: &mut Scene| cut(scene, What::Publish, Cut::After).await,
@@ -54,7 +54,7 @@ pub(crate) fn register(suite: &mut Suite) {
         async |scene: &mut Scene| silence(scene, &[Way::Up], 60).await,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "39",
         "every_connection_is_refused_for_fifteen_seconds",
         async |scene: &mut Scene| shut(scene, Door::Refuse, 15).await,

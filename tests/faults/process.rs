@@ -26,7 +26,7 @@ pub(crate) fn register(suite: &mut Suite) {
         async |scene: &mut Scene| killed_at_random(scene, 500, Duration::from_secs(180)).await,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "6",
         "every_process_is_asked_to_end_under_load",
         asked_to_end,
@@ -44,7 +44,7 @@ pub(crate) fn register(suite: &mut Suite) {
         two_of_a_kind,
     );
     suite.fault(
-        Choice::Fixed,
+        Choice::Full,
         "4",
         "a_worker_stands_still_past_its_lease",
         fenced_out,

@@ -206,7 +206,7 @@ async fn connections_closed(scene: &mut Scene, times: usize) {
 
 /// Publishers are blocked for some seconds: the ingress says so and nothing hangs.
 async fn alarm(scene: &mut Scene, raise: &[&str], end: &[&str], seconds: u64) {
-    scene.orders(60, 10);
+    scene.orders(60, 30);
     scene.stored(10).await;
     scene.rabbit.ctl(raise).await;
     eventually("the ingress to see the alarm", async || {

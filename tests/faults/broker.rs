@@ -268,28 +268,23 @@ async fn full_queue(scene: &mut Scene) {
     scene.rabbit.call(Method::DELETE, &path, json!({})).await;
 }
 
-/// The provider worker dies with the same messages in hand again and again. The broker gives them
-/// up with a reason; neighbours that were in hand too come back by a replay.
+/// A worker dies of every message that it is given. The broker gives the messages up, with a
+/// reason, and a replay finishes them once the worker is mended.
 async fn delivery_limit(scene: &mut Scene) {
     scene.allowed.parked = vec!["delivery_limit"];
     scene.allowed.replay = true;
+    scene.orders(5, 0);
+    scene.load.accepted().await;
     scene
-        .system
-        .provider
-        .faults(json!({ "latency_ms": 8_000 }))
+        .parts
+        .doom("order", ("CRASH_AT", "consume.decoded:1"))
         .await;
     let id = scene.order("culprit").await;
-    let parked = format!("SELECT count(*) FROM parked_message WHERE correlation_id = '{id}'");
-    let began = Instant::now();
-    while scene.count(&parked).await.unwrap_or_default() == 0 {
-        assert!(
-            began.elapsed() < Duration::from_secs(400),
-            "it is not given up"
-        );
-        scene.parts.signal("provider", "KILL").await;
-        sleep(Duration::from_millis(700)).await;
-    }
-    scene.system.provider.faults(json!({})).await;
+    let sql = format!("SELECT count(*) FROM parked_message WHERE correlation_id = '{id}'");
+    scene.until("the broker to give up", &sql, 1).await;
+    let deaths = scene.parts.deaths("order");
+    assert!(deaths > 49, "given up after {deaths} deliveries");
+    scene.parts.restart("order", &[]).await;
 }
 
 /// A mail server that thinks for a long time keeps a message in hand longer than the broker allows.
@@ -311,6 +306,9 @@ async fn consumer_timeout(scene: &mut Scene) {
     let unset = "application:set_env(rabbit, consumer_timeout, 1800000), \
                  application:set_env(rabbit, channel_tick_interval, 60000).";
     scene.rabbit.ctl(&["eval", unset]).await;
+    // The handler goes on without its session, and notes what the server says in the end.
+    let sql = "SELECT count(*) FROM email_delivery WHERE state = 'sent'";
+    scene.until("mails to be sent", sql, 10).await;
 }
 
 /// RabbitMQ 3.10 takes a message that was parked by it and retried for a dead-letter cycle, if it

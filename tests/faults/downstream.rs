@@ -166,6 +166,7 @@ async fn mail_answered_late(scene: &mut Scene) {
     sent(scene, 30).await;
 }
 
+/// Killed while it is idle and while it works, and then stopped: what hangs is killed and replaced.
 async fn renderer_killed(scene: &mut Scene) {
     scene.orders(60, 10);
     let mut killed = 0;
@@ -177,9 +178,19 @@ async fn renderer_killed(scene: &mut Scene) {
         sleep(Duration::from_millis(100)).await;
     }
     assert!(killed > 5, "only {killed} renderers were killed");
+    scene.completed(60).await;
+    let renderers = eventually("renderers to be warm", async || {
+        let renderers = scene.parts.children("document");
+        (!renderers.is_empty()).then_some(renderers)
+    })
+    .await;
+    for pid in renderers {
+        signal("STOP", pid).await;
+    }
+    scene.orders(10, 1);
     within(
-        Duration::from_secs(120),
-        "a document that fails and is rendered",
+        Duration::from_secs(90),
+        "a document that fails",
         async || (scene.logged("a message of document failed") > 0).then_some(()),
     )
     .await;

@@ -84,6 +84,17 @@ impl Supervised {
         });
     }
 
+    /// Ends a part well and starts it with one more variable for all its lives, until it is
+    /// restarted.
+    pub(crate) async fn doom(&mut self, name: &'static str, (variable, value): (&str, &str)) {
+        self.stop(name).await;
+        let healthy = self.environment.clone();
+        self.environment
+            .push((variable.to_owned(), value.to_owned()));
+        self.add(name, name, &[]);
+        self.environment = healthy;
+    }
+
     /// Ends a part well and starts it with more variables for its first life.
     pub(crate) async fn restart(&mut self, name: &str, first: &[(&str, &str)]) {
         self.stop(name).await;
@@ -199,7 +210,13 @@ impl Program {
             let Some(status) = died else {
                 process.signal("CONT").await;
                 let status = process.terminate().await;
-                assert!(status.success(), "{} ended with {status}", self.name);
+                // It may be killed by a fault just now.
+                let killed = status.signal() == Some(9);
+                assert!(
+                    status.success() || killed,
+                    "{} ended with {status}",
+                    self.name
+                );
                 return;
             };
             life.lock().unwrap().deaths.push(status);

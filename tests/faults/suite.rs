@@ -266,11 +266,12 @@ impl Scene {
         let mut complaints = Vec::new();
         self.each_log_line(|line| {
             if line["level"] == "WARN" || line["level"] == "ERROR" {
-                complaints.push(line.to_string());
+                let at = line["timestamp"].as_str().unwrap_or_default();
+                complaints.push((at.to_owned(), line.to_string()));
             }
         });
         complaints.sort();
-        for complaint in complaints.iter().rev().take(20) {
+        for (_, complaint) in complaints.iter().rev().take(20) {
             println!("    {complaint}");
         }
     }

@@ -102,6 +102,8 @@ async fn sessions_ended(scene: &mut Scene) {
         scene.postgres.sql(&end).await;
         sleep(Duration::from_millis(100)).await;
     }
+    let noticed = scene.logged("failed, held") + scene.logged("terminating connection");
+    assert!(noticed > 0, "no session was missed");
 }
 
 /// The answer to `COMMIT` is lost, or `COMMIT` itself.
@@ -180,6 +182,8 @@ async fn deadlocks(scene: &mut Scene) {
             sleep(Duration::from_millis(5)).await;
         }
     }
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    scene.until("a deadlock", sql, 1).await;
     scene
         .postgres
         .sql("ALTER SYSTEM RESET deadlock_timeout")
@@ -193,6 +197,12 @@ async fn few_connections(scene: &mut Scene) {
     scene.postgres.boot(&["max_connections=14"]).await;
     scene.orders(60, 5);
     scene.load.accepted().await;
+    within(
+        Duration::from_secs(60),
+        "messages to wait for the database",
+        async || (scene.logged("failed, held") > 0).then_some(()),
+    )
+    .await;
     sleep(Duration::from_secs(15)).await;
     scene.postgres.stop(Stop::Fast).await;
     scene.postgres.boot(&[]).await;

@@ -14,13 +14,13 @@ use crate::support::wait::{look_again, within};
 
 const ORDERS: usize = 200;
 /// Mails that somebody is sending.
-const IN_HAND: &str =
+pub(crate) const IN_HAND: &str =
     "SELECT message_id FROM email_delivery WHERE state IN ('sending', 'data_sent')";
 /// Mails whose body began to go out and whose answer is not known.
-const HELD: &str =
+pub(crate) const HELD: &str =
     "SELECT message_id FROM email_delivery WHERE state IN ('data_sent', 'ambiguous')";
 /// Longer than the longest lease that a killed process leaves behind.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -87,7 +87,7 @@ async fn completed(system: &System, count: i64) {
 
 /// One resource, one invoice and one mail for each order, and numbers without a gap. Of the mails
 /// only those in `cut_off` may be held.
-async fn one_of_each(system: &System, count: usize, cut_off: &HashSet<String>) {
+pub(crate) async fn one_of_each(system: &System, count: usize, cut_off: &HashSet<String>) {
     let created = system.provider.created().await;
     let tokens: HashSet<_> = created
         .iter()

@@ -3,6 +3,7 @@
 mod crash;
 mod credentials;
 mod document;
+mod embedded;
 mod first_steps;
 mod http;
 mod invoice;
@@ -19,6 +20,7 @@ pub(crate) fn register(suite: &mut Suite) {
     crash::register(suite);
     credentials::register(suite);
     document::register(suite);
+    embedded::register(suite);
     first_steps::register(suite);
     http::register(suite);
     invoice::register(suite);

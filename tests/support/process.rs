@@ -75,6 +75,11 @@ impl Process {
         .await
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// kill -9.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();

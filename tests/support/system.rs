@@ -320,6 +320,11 @@ impl System {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable from every process that is started from now on.
+    pub(crate) fn unset_environment(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// Where its files are.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -415,6 +420,26 @@ impl System {
             vhost.remove().await;
         }
         self.database.remove().await;
+    }
+
+    /// Stops everything; messages may be parked or wait.
+    pub(crate) async fn finish_quietly(mut self) {
+        self.stop_all().await;
+        if let Some(vhost) = self.vhost.take() {
+            vhost.remove().await;
+        }
+        self.database.remove().await;
+    }
+
+    /// Moves the file of its SQLite database to another folder, before anything is started.
+    pub(crate) async fn move_database(&mut self, folder: &Path) {
+        let moved = TestDatabase::sqlite(folder);
+        for suffix in ["", "-wal", "-shm"] {
+            let name = format!("flow.db{suffix}");
+            std::fs::copy(self.folder.path().join(&name), folder.join(&name)).ok();
+        }
+        self.set_environment("DATABASE_URL", moved.url());
+        self.database = moved;
     }
 
     /// Stops everything and checks that nothing was left behind.

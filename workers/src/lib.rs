@@ -11,6 +11,8 @@ mod mail;
 mod parker;
 mod provider;
 mod reconciler;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 
 use std::time::Duration;

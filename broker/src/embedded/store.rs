@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::USER;
 use super::route::Router;
+use crate::crash::crash_point;
 use crate::publisher::PublishError;
 use crate::wire::{Properties, Publication, Received};
 
@@ -180,6 +181,9 @@ impl Store {
                 return Err(error);
             }
         };
+        if !publications.is_empty() {
+            crash_point("publish.confirmed");
+        }
         for (_, reply) in publications {
             reply.send(Ok(())).ok();
         }

@@ -66,6 +66,9 @@ pub(crate) struct Renderer {
 enum Engine {
     Typst(Arc<Typst>),
     Wkhtmltopdf(Arc<Wkhtmltopdf>),
+    /// Says which rendering it was, so that no two are the same.
+    #[cfg(test)]
+    Fake(Arc<std::sync::atomic::AtomicU32>),
 }
 
 impl Renderer {
@@ -89,6 +92,15 @@ impl Renderer {
         Ok(renderer)
     }
 
+    /// An engine that makes no PDF.
+    #[cfg(test)]
+    pub(crate) fn fake() -> Self {
+        Self {
+            engine: Engine::Fake(Arc::default()),
+            slots: Arc::new(Semaphore::new(1000)),
+        }
+    }
+
     /// Renders an invoice, with a logo (PNG) if there is one.
     ///
     /// # Errors
@@ -102,6 +114,8 @@ impl Renderer {
         let engine = match self.engine {
             Engine::Typst(_) => "typst",
             Engine::Wkhtmltopdf(_) => "wkhtmltopdf",
+            #[cfg(test)]
+            Engine::Fake(_) => "fake",
         };
         let _slot = self.slots.acquire().await?;
         let span = tracing::info_span!(
@@ -117,6 +131,17 @@ impl Renderer {
                     rendering.await.context("typst panicked")?
                 }
                 Engine::Wkhtmltopdf(wkhtmltopdf) => wkhtmltopdf.render(&view, logo).await,
+                #[cfg(test)]
+                Engine::Fake(count) => {
+                    crate::simulation::point("render").await;
+                    let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    Ok(Rendered {
+                        bytes: format!("%PDF âãÏÓ rendering {number} of {}", view.number)
+                            .into_bytes(),
+                        pages: 1,
+                        renderer_version: "fake".to_owned(),
+                    })
+                }
             }
         };
         rendering.instrument(span).await

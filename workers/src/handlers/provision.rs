@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::provider::{CreateRequest, Provider, ProviderError, Server, ServerState};
 use crate::store::resources::{self, Outcome};
-use crate::store::{self, orders, stages};
+use crate::store::{self, orders, parked, stages};
 
 use super::{missing, permanent, show_failure};
 
@@ -132,7 +132,12 @@ impl ProvisionResource {
         if current.is_none_or(|current| current.state != ResourceState::Creating) {
             return Ok(None);
         }
-        if order.state != OrderState::Provisioning {
+        // Another resource of the order waits for a person: the order goes on saying so.
+        let stopped = order.state == OrderState::Failed
+            && parked::stops(&transaction, order.id)
+                .await
+                .context("look for parked messages")?;
+        if order.state != OrderState::Provisioning && !stopped {
             let to = OrderState::Provisioning;
             if !orders::advance(&transaction, &order, to, None, None).await? {
                 let error = anyhow!("the order is {:?}", order.state);
@@ -146,7 +151,9 @@ impl ProvisionResource {
             let error = anyhow!("another worker is at it for {left:?} at most");
             return Err(Failure::NotYet(left, error));
         };
-        stages::running(&transaction, resource.order_id, stages::PROVISION).await?;
+        if !stopped {
+            stages::running(&transaction, resource.order_id, stages::PROVISION).await?;
+        }
         transaction.commit().await.context("store the intent")?;
         Ok(Some(fence))
     }

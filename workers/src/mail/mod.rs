@@ -89,12 +89,16 @@ pub(crate) enum MailError {
 pub(crate) enum Mailer {
     Smtp(Box<Smtp>),
     Folder(Folder),
+    #[cfg(test)]
+    Fake(std::sync::Arc<crate::simulation::Post>),
 }
 
 /// A mail of which only the body is missing.
 pub(crate) enum Begun<'a> {
     Smtp(Box<Transaction<'a>>),
     Folder(&'a Folder, String),
+    #[cfg(test)]
+    Fake(crate::simulation::Letter<'a>),
 }
 
 impl Mailer {
@@ -119,6 +123,8 @@ impl Mailer {
                 .await
                 .map(|begun| Begun::Smtp(Box::new(begun))),
             Self::Folder(folder) => Ok(Begun::Folder(folder, message_id.to_owned())),
+            #[cfg(test)]
+            Self::Fake(post) => post.begin(message_id).await.map(Begun::Fake),
         }
     }
 
@@ -127,6 +133,8 @@ impl Mailer {
         match self {
             Self::Smtp(_) => None,
             Self::Folder(folder) => Some(folder.has(message_id)),
+            #[cfg(test)]
+            Self::Fake(post) => post.was_accepted(message_id),
         }
     }
 }
@@ -137,6 +145,8 @@ impl Begun<'_> {
         match self {
             Self::Smtp(transaction) => transaction.finish(body).await,
             Self::Folder(folder, message_id) => folder.write(&message_id, body),
+            #[cfg(test)]
+            Self::Fake(letter) => letter.finish(body).await,
         }
     }
 }

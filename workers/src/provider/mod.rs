@@ -7,6 +7,8 @@ mod simulated;
 
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use simulated::CALL_TIMEOUT;
 pub(crate) use simulated::Simulated;
 
 /// What to create.
@@ -69,6 +71,8 @@ pub(crate) struct Listed {
 /// The adapters.
 pub(crate) enum Provider {
     Simulated(Simulated),
+    #[cfg(test)]
+    Fake(std::sync::Arc<crate::simulation::Cloud>),
 }
 
 impl Provider {
@@ -79,6 +83,8 @@ impl Provider {
     ) -> Result<Server, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.create(request).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.create(request).await,
         }
     }
 
@@ -86,6 +92,8 @@ impl Provider {
     pub(crate) async fn find(&self, client_token: &str) -> Result<Option<Server>, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.find(client_token).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.find(client_token).await,
         }
     }
 
@@ -93,6 +101,8 @@ impl Provider {
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.list().await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.list().await,
         }
     }
 
@@ -100,6 +110,8 @@ impl Provider {
     pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {
         match self {
             Self::Simulated(provider) => provider.poll(external_id).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.poll(external_id).await,
         }
     }
 }

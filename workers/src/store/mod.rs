@@ -26,6 +26,8 @@ use sea_orm::{
 /// # Errors
 /// When the database cannot be reached.
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    #[cfg(test)]
+    crate::simulation::point("begin").await;
     // SQLite: take the write lock at once. A transaction that begins by reading cannot wait for it.
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),

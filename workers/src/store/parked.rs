@@ -15,7 +15,7 @@ use schemas::topology;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, Set,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
 };
 use uuid::Uuid;
 
@@ -190,6 +190,20 @@ pub async fn find(
     id: Uuid,
 ) -> Result<Option<parked_message::Model>, DbErr> {
     parked_message::Entity::find_by_id(id).one(db).await
+}
+
+/// Whether a message about creating the resources of an order waits for a decision.
+pub(crate) async fn stops(db: &impl ConnectionTrait, order_id: Uuid) -> Result<bool, DbErr> {
+    use parked_message::Column;
+    let queues = topology::WORK_QUEUES.iter();
+    let queues = queues.filter(|queue| queue.pool == topology::Pool::Provider);
+    let waiting = parked_message::Entity::find()
+        .filter(Column::CorrelationId.eq(order_id))
+        .filter(Column::Queue.is_in(queues.map(|queue| queue.name)))
+        .filter(Column::State.eq(ParkedState::Parked))
+        .count(db)
+        .await?;
+    Ok(waiting > 0)
 }
 
 /// What an operator decides.

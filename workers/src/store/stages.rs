@@ -84,7 +84,8 @@ pub(crate) async fn done(
         .map(|_| ())
 }
 
-/// An attempt failed; the next is at about `at`.
+/// An attempt failed; the next is at about `at`. Says nothing of a stage that waits for a person:
+/// another attempt has to begin first.
 pub(crate) async fn retrying(
     db: &impl ConnectionTrait,
     subject: Uuid,
@@ -97,7 +98,9 @@ pub(crate) async fn retrying(
     let pause = (at - Utc::now()).to_std().unwrap_or_default();
     row.pause_ms = Set(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
     row.last_error = Set(Some(shortened(error)));
-    write(db, row, update()).await
+    let mut update = update();
+    update.action_and_where(stage::Column::State.ne(StageState::Failed));
+    write(db, row, update).await
 }
 
 /// It failed and waits for a person.

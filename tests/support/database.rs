@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::suite::environment;
+use super::suite::Servers;
 
 /// A database, and a way to look into it.
 pub(crate) struct TestDatabase {
@@ -25,9 +25,9 @@ impl TestDatabase {
         }
     }
 
-    /// An empty database on the PostgreSQL server of the tests.
-    pub(crate) async fn postgres() -> Self {
-        let server = environment("TEST_DATABASE_URL").unwrap();
+    /// An empty database on a PostgreSQL server.
+    pub(crate) async fn postgres(servers: &Servers) -> Self {
+        let server = servers.database.clone();
         let name = format!("test_{}", Uuid::now_v7().simple());
         let admin = open(&server).await;
         admin

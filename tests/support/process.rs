@@ -85,6 +85,11 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Waits for its end.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
     /// Its id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("the process runs")
@@ -104,10 +109,8 @@ impl Process {
     /// SIGTERM, and waits for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM").await;
-        let status = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
-        status
-            .unwrap_or_else(|_| panic!("{} did not stop: {}", self.name, self.output()))
-            .unwrap()
+        let status = tokio::time::timeout(Duration::from_secs(40), self.wait()).await;
+        status.unwrap_or_else(|_| panic!("{} did not stop: {}", self.name, self.output()))
     }
 }
 

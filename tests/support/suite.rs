@@ -119,6 +119,29 @@ fn missing(needs: &[Need]) -> Vec<Need> {
     needs.iter().filter(|need| !has(need)).copied().collect()
 }
 
+/// The servers that systems under test share, as URLs of users who may create on them.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    /// RabbitMQ: may create virtual hosts.
+    pub(crate) amqp: String,
+    /// Its management API.
+    pub(crate) amqp_admin: String,
+    /// PostgreSQL: may create databases.
+    pub(crate) database: String,
+}
+
+impl Servers {
+    /// Those that the environment names; nothing but an empty URL for one that it does not.
+    pub(crate) fn of_environment() -> Self {
+        let url = |name| environment(name).unwrap_or_default();
+        Self {
+            amqp: url("TEST_AMQP_URL"),
+            amqp_admin: url("TEST_AMQP_ADMIN_URL"),
+            database: url("TEST_DATABASE_URL"),
+        }
+    }
+}
+
 /// A variable of the environment.
 #[expect(
     clippy::disallowed_methods,

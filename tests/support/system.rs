@@ -10,7 +10,7 @@ use super::client::{Answer, Client};
 use super::database::TestDatabase;
 use super::neighbours::{Mail, Provider};
 use super::process::{Process, flow, printed};
-use super::suite::Need;
+use super::suite::{Need, Servers};
 use super::vhost::Vhost;
 use super::wait::eventually;
 
@@ -83,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) retry_scale: Option<&'static str>,
     /// Processes are not started.
     pub(crate) idle: bool,
+    /// The servers, if not those that the environment names.
+    pub(crate) servers: Option<Servers>,
 }
 
 /// The parts of a distributed system, a process each.
@@ -128,12 +130,13 @@ impl System {
         let provider = Provider::start(&path).await;
         let mail_arguments: Vec<_> = setup.mail.iter().map(String::as_str).collect();
         let mail = Mail::start(&path, &mail_arguments).await;
+        let servers = setup.servers.unwrap_or_else(Servers::of_environment);
         let database = match world.postgres() {
-            true => TestDatabase::postgres().await,
+            true => TestDatabase::postgres(&servers).await,
             false => TestDatabase::sqlite(&path),
         };
         let vhost = if world.rabbit() {
-            Some(Vhost::create().await)
+            Some(Vhost::create_on(&servers).await)
         } else {
             None
         };

@@ -4,13 +4,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::suite::environment;
+use super::suite::Servers;
 use super::wait::eventually;
 
 /// A virtual host, removed by [`Vhost::remove`].
 pub(crate) struct Vhost {
     name: String,
     admin: Admin,
+    server: reqwest::Url,
 }
 
 #[derive(Clone)]
@@ -22,8 +23,8 @@ struct Admin {
 }
 
 impl Admin {
-    fn new() -> Self {
-        let mut base: reqwest::Url = environment("TEST_AMQP_ADMIN_URL").unwrap().parse().unwrap();
+    fn new(url: &str) -> Self {
+        let mut base: reqwest::Url = url.parse().unwrap();
         let (user, password) = (
             base.username().to_owned(),
             base.password().unwrap_or_default().to_owned(),
@@ -62,7 +63,23 @@ impl Admin {
 impl Vhost {
     /// Creates a virtual host that the user of the tests may do everything in.
     pub(crate) async fn create() -> Self {
-        let (name, admin) = (format!("test-{}", Uuid::now_v7()), Admin::new());
+        Self::create_on(&Servers::of_environment()).await
+    }
+
+    /// Creates one on one of several servers.
+    pub(crate) async fn create_on(servers: &Servers) -> Self {
+        let vhost = Self {
+            name: format!("test-{}", Uuid::now_v7()),
+            admin: Admin::new(&servers.amqp_admin),
+            server: servers.amqp.parse().unwrap(),
+        };
+        vhost.declare().await;
+        vhost
+    }
+
+    /// Creates it on its server, again if the server has forgotten it.
+    pub(crate) async fn declare(&self) {
+        let (name, admin) = (&self.name, &self.admin);
         admin
             .call(Method::PUT, &format!("api/vhosts/{name}"), Some(json!({})))
             .await
@@ -73,23 +90,22 @@ impl Vhost {
             .call(Method::PUT, &path, Some(everything))
             .await
             .unwrap();
-        Self { name, admin }
     }
 
     /// The URL of the virtual host.
     pub(crate) fn url(&self) -> String {
-        self.url_at(&environment("TEST_AMQP_URL").unwrap())
+        self.url_at(&self.server)
     }
 
     /// The URL of the virtual host behind a proxy that listens on `port`.
     pub(crate) fn url_through(&self, port: u16) -> String {
-        let mut url: reqwest::Url = environment("TEST_AMQP_URL").unwrap().parse().unwrap();
+        let mut url = self.server.clone();
         url.set_port(Some(port)).unwrap();
-        self.url_at(url.as_str())
+        self.url_at(&url)
     }
 
-    fn url_at(&self, server: &str) -> String {
-        format!("{}/{}", server.trim_end_matches('/'), self.name)
+    fn url_at(&self, server: &reqwest::Url) -> String {
+        format!("{}/{}", server.as_str().trim_end_matches('/'), self.name)
     }
 
     /// Deletes a queue.

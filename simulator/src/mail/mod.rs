@@ -44,7 +44,8 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Where: `connect`, `mail`, `rcpt`, `data` or `body` (behind the last line).
+    /// Where: `connect`, `mail`, `rcpt`, `data`, `middle` (of the body; the connection is closed) or
+    /// `body` (behind the last line).
     pub at: String,
     /// What is answered there, with its code: `451 4.3.0 try again later`. Nothing: the connection
     /// is closed without an answer.

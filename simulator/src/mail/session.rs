@@ -205,6 +205,9 @@ impl Session<'_> {
             if self.stream.read_until(b'\n', &mut body).await? == 0 {
                 bail!("left in the middle of the body");
             }
+            if start > 0 && self.state.fault("middle").is_some() {
+                bail!("hung up in the middle of the body");
+            }
             let line = body.get(start..).unwrap_or_default();
             if line == b".\r\n" {
                 body.truncate(start);

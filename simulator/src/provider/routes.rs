@@ -27,6 +27,7 @@ pub(super) fn routes(
     state: Arc<State>,
 ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone + Send + Sync + 'static {
     let state = warp::any().map(move || state.clone());
+    let down = warp::path("v1").and(state.clone()).and_then(unavailable);
     let types = warp::path!("v1" / "server-types")
         .and(warp::get())
         .and(state.clone())
@@ -71,7 +72,7 @@ pub(super) fn routes(
         .and(warp::get())
         .and(state)
         .then(ledger);
-    types
+    down.or(types)
         .or(create)
         .or(list)
         .or(get)
@@ -82,6 +83,14 @@ pub(super) fn routes(
         .or(set_faults)
         .or(ledger)
         .recover(refused)
+}
+
+/// Answers for a provider that is down, and leaves everything else to the others.
+async fn unavailable(state: Arc<State>) -> Result<Response<String>, Rejection> {
+    match state.faults().down {
+        true => Ok(error(StatusCode::SERVICE_UNAVAILABLE, "fault", "down")),
+        false => Err(warp::reject()),
+    }
 }
 
 async fn refused(rejection: Rejection) -> Answer {

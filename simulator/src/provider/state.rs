@@ -22,6 +22,8 @@ pub struct Faults {
     pub list_lag_ms: u64,
     /// Idempotency tokens are not looked at, as at clouds that have none.
     pub ignore_tokens: bool,
+    /// Every call is answered with 503: the provider is down.
+    pub down: bool,
     /// What becomes of the next calls to create, one each, in this order.
     pub create: VecDeque<CreateFault>,
 }

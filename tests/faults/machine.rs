@@ -1,6 +1,9 @@
 //! Ports and signals.
 
+use std::time::{Duration, Instant};
+
 use rand::Rng;
+use tokio::process::Child;
 
 use crate::support::process::command;
 
@@ -19,4 +22,18 @@ pub(crate) async fn signal(name: &str, pid: u32) {
     let arguments = [format!("-{name}"), pid.to_string()];
     let output = command("kill").args(arguments).output().await;
     output.unwrap();
+}
+
+/// Kills a process with its children, and waits until they are gone: what they write to can be
+/// removed then.
+pub(crate) fn put_down(process: &mut Child, children: &[u32]) {
+    process.start_kill().ok();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let lives = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    while Instant::now() < deadline
+        && (matches!(process.try_wait(), Ok(None)) || children.iter().any(lives))
+    {
+        #[expect(clippy::disallowed_methods, reason = "called when values are dropped")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::machine::{free_port, signal};
+use crate::machine::{free_port, put_down, signal};
 use crate::support::process::command;
 use crate::support::wait::within;
 
@@ -162,6 +162,18 @@ impl Postgres {
         options.max_connections(1).sqlx_logging(false);
         let admin = Database::connect(options).await?;
         admin.execute_unprepared(statement).await.map(drop)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let children = match &self.postmaster {
+            Some(_) => self.processes(),
+            None => Vec::new(),
+        };
+        if let Some(postmaster) = &mut self.postmaster {
+            put_down(postmaster, children.get(1..).unwrap_or_default());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until};
 
-use crate::machine::{free_port, signal};
+use crate::machine::{free_port, put_down, signal};
 use crate::support::process::command;
 use crate::support::wait::within;
 
@@ -234,5 +234,13 @@ impl Rabbit {
         let request = self.http.request(method, url).json(&body);
         let answer = request.basic_auth(user, Some(password)).send().await;
         answer.unwrap().error_for_status().unwrap();
+    }
+}
+
+impl Drop for Rabbit {
+    fn drop(&mut self) {
+        if let Some(beam) = &mut self.beam {
+            put_down(beam, &[]);
+        }
     }
 }

@@ -32,7 +32,8 @@ pub struct Parked {
     pub correlation_id: Uuid,
     /// Its type, as the publisher wrote it.
     pub kind: String,
-    /// Why, in one word: `permanent`, `attempts_exhausted`, `poison`, `delivery_limit`, `unrouted`, ….
+    /// Why, in one word: `permanent`, `attempts_exhausted`, `poison`, `delivery_limit`, `expired`,
+    /// `unrouted`, ….
     pub reason: String,
     /// What went wrong the last time.
     pub error: String,
@@ -118,12 +119,16 @@ impl Parked {
         let headers = &received.properties.headers;
         let text = |name: &str| headers.get(name).and_then(Value::as_str).map(truncated);
         let unrouted = received.exchange != DEAD;
-        // Without a reason of ours it was the broker that gave up: too many deliveries without an
-        // outcome, which is what a message looks like that kills its workers.
+        // Without a reason of ours it was the broker that gave up. It writes the last reason first:
+        // `expired`, or `delivery_limit`, which is what a message looks like that kills its workers.
+        let by_broker = headers
+            .get("x-death")
+            .and_then(|deaths| deaths.get(0)?.get("reason")?.as_str())
+            .unwrap_or("delivery_limit");
         let reason = if unrouted {
             UNROUTED
         } else {
-            text("reason").unwrap_or("delivery_limit")
+            text("reason").unwrap_or(by_broker)
         };
         let queue = if unrouted {
             UNROUTED
@@ -320,6 +325,11 @@ mod tests {
             Parked::new(&received(DEAD, &[]), "flow").reason,
             "delivery_limit"
         );
+        let mut expired = received(DEAD, &[]);
+        let deaths = serde_json::json!([{ "reason": "expired" }, { "reason": "rejected" }]);
+        let headers = &mut expired.properties.headers;
+        headers.insert("x-death".to_owned(), deaths);
+        assert_eq!(Parked::new(&expired, "flow").reason, "expired");
         let unrouted = Parked::new(&received("tickets", &[("reason", "forged")]), "flow");
         assert_eq!(
             (unrouted.reason.as_str(), unrouted.queue.as_str()),

@@ -2,7 +2,7 @@
 //! message, neighbours lie. After each fault the invariants are checked: no accepted order lost, no
 //! effect doubled.
 //!
-//! Each is numbered as in the fault catalogue. RabbitMQ and PostgreSQL are servers of the
+//! Each has its number in the table of `docs/RELIABILITY.md`. RabbitMQ and PostgreSQL are servers of the
 //! harness's own. `cargo test` runs a fixed choice, `./dev faults` all of them.
 
 #![expect(clippy::unwrap_used, reason = "a fault that cannot go on has failed")]

@@ -2,8 +2,8 @@
 //! message, neighbours lie. After each fault the invariants are checked: no accepted order lost, no
 //! effect doubled.
 //!
-//! Each has its number in the table of `docs/RELIABILITY.md`. RabbitMQ and PostgreSQL are servers of the
-//! harness's own. `cargo test` runs a fixed choice, `./dev faults` all of them.
+//! Each has its number in the table of `docs/RELIABILITY.md`. RabbitMQ and PostgreSQL are servers of
+//! the harness's own. `cargo test` runs a fixed choice, `./dev faults` all of them.
 
 #![expect(clippy::unwrap_used, reason = "a fault that cannot go on has failed")]
 #![expect(

@@ -55,6 +55,10 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
             .min_connections(0)
             .connect_lazy(true)
             .statement_timeout(Duration::from_secs(30))
+            // Long before others lose patience with the locks of a process that stands still.
+            .map_sqlx_postgres_opts(|postgres| {
+                postgres.options([("idle_in_transaction_session_timeout", "10s")])
+            })
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_secs(10));
     } else {

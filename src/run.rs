@@ -157,6 +157,7 @@ impl System {
             renderer: self.renderer,
             renderers: self.renderers,
             simulated_provider_url: provider,
+            simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
             trusted_publishers: Vec::new(),
         };

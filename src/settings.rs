@@ -73,6 +73,10 @@ pub(crate) struct Work {
         default_value = "http://127.0.0.1:8090"
     )]
     pub(crate) simulated_provider_url: Url,
+    /// Where a second simulated provider listens: to try what two clouds do to each other. Unset:
+    /// where the first one does.
+    #[arg(long, env = "SIMULATED_PROVIDER_2_URL")]
+    pub(crate) simulated_provider_2_url: Option<Url>,
     /// How many seconds something may stand still before the reconciler sends its step again.
     #[arg(long, env = "RECONCILE_AFTER", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -97,6 +101,11 @@ impl Work {
             renderers: self.renderers,
             mail: self.mail_url.clone(),
             simulated_provider: self.simulated_provider_url.clone(),
+            simulated_provider_2: self
+                .simulated_provider_2_url
+                .as_ref()
+                .unwrap_or(&self.simulated_provider_url)
+                .clone(),
             trusted_publishers,
             reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,

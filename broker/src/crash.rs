@@ -2,7 +2,7 @@
 //! what comes after. A release build has none.
 //!
 //! `CRASH_AT=<name>:<n>` kills the process when it passes the place for the n-th time, as `kill -9`
-//! does; `PAUSE_AT=<name>:<n>` stops it, as `kill -STOP` does.
+//! does; `PAUSE_AT=<name>:<n>` stops it, as `kill -STOP` does; `PANIC_AT=<name>:<n>` panics there.
 
 /// Passes a named place.
 #[cfg(not(debug_assertions))]
@@ -19,8 +19,19 @@ pub fn crash_point(name: &str) {
         if place.as_ref().is_some_and(|place| place.reached(name)) {
             // Nobody can be told when the signal is refused; the test then fails by itself.
             rustix::process::kill_process(rustix::process::getpid(), signal).ok();
+            // The signal may take another thread first, and this one must not go on.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the process ends or stands still here"
+            )]
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
+    let panics = places::PANIC_AT.as_ref();
+    assert!(
+        panics.is_none_or(|place| !place.reached(name)),
+        "as PANIC_AT asks for"
+    );
 }
 
 #[cfg(debug_assertions)]
@@ -30,6 +41,7 @@ mod places {
 
     pub(super) static CRASH_AT: LazyLock<Option<Place>> = LazyLock::new(|| Place::of("CRASH_AT"));
     pub(super) static PAUSE_AT: LazyLock<Option<Place>> = LazyLock::new(|| Place::of("PAUSE_AT"));
+    pub(super) static PANIC_AT: LazyLock<Option<Place>> = LazyLock::new(|| Place::of("PANIC_AT"));
 
     pub(super) struct Place {
         name: String,

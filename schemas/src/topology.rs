@@ -152,6 +152,12 @@ pub const PROVIDER_SIMULATED: WorkQueue = WorkQueue {
     key: "resource.provision.v1.simulated",
     timeout: Duration::from_secs(90),
 };
+/// `resource.provision.v1` for a second simulated provider: to try what two clouds do to each other.
+pub const PROVIDER_SIMULATED_2: WorkQueue = WorkQueue {
+    name: "provider-simulated-2",
+    key: "resource.provision.v1.simulated-2",
+    ..PROVIDER_SIMULATED
+};
 /// `invoice.issue.v1`.
 pub const INVOICE: WorkQueue = WorkQueue {
     name: "invoice",
@@ -179,7 +185,14 @@ pub const EMAIL: WorkQueue = WorkQueue {
 };
 
 /// Every work queue.
-pub const WORK_QUEUES: [WorkQueue; 5] = [ORDER, PROVIDER_SIMULATED, INVOICE, DOCUMENT, EMAIL];
+pub const WORK_QUEUES: [WorkQueue; 6] = [
+    ORDER,
+    PROVIDER_SIMULATED,
+    PROVIDER_SIMULATED_2,
+    INVOICE,
+    DOCUMENT,
+    EMAIL,
+];
 
 /// One step of the retry ladder: a name and how long a message waits there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

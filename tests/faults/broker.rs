@@ -7,6 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::frames::What;
+use crate::proxy::{Cut, Trigger};
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
 use crate::support::wait::{eventually, within};
@@ -64,6 +66,18 @@ pub(crate) fn register(suite: &mut Suite) {
         "17",
         "every_connection_is_closed_every_two_seconds_for_two_minutes",
         async |scene: &mut Scene| connections_closed(scene, 60).await,
+    );
+    suite.fault(
+        Choice::Full,
+        "18",
+        "channels_are_closed_for_errors",
+        channel_errors,
+    );
+    suite.fault(
+        Choice::Full,
+        "28",
+        "a_policy_lets_messages_expire",
+        policy_expires_messages,
     );
     suite.fault(
         Choice::Full,
@@ -202,6 +216,54 @@ async fn connections_closed(scene: &mut Scene, times: usize) {
         tokio::time::sleep_until(next).await;
     }
     assert!(scene.logged("interrupted") > 0, "no connection was closed");
+}
+
+/// The broker closes channels: with 406 for a message that is acknowledged twice, with 404 for an
+/// exchange that somebody has deleted.
+async fn channel_errors(scene: &mut Scene) {
+    let times = 6;
+    scene.broker.arm(Trigger {
+        what: What::Ack,
+        cut: Cut::Twice,
+        every: 17,
+        times,
+    });
+    scene.orders(60, 10);
+    eventually("acknowledgements to be doubled", async || {
+        (scene.broker.fired() == times).then_some(())
+    })
+    .await;
+    eventually("a consumer whose channel is closed", async || {
+        (scene.logged("PRECONDITION_FAILED") > 0).then_some(())
+    })
+    .await;
+    let path = format!("exchanges/{}/work", scene.vhost());
+    scene.rabbit.call(Method::DELETE, &path, json!({})).await;
+    scene.orders(20, 2);
+    eventually("a publisher whose channel is closed", async || {
+        (scene.logged("NOT_FOUND") > 0).then_some(())
+    })
+    .await;
+    // Between the exchange and its bindings messages find no queue.
+    scene.allowed.parked = vec!["unrouted"];
+    scene.allowed.replay = true;
+    scene.system.flow(&["topology", "apply"]).await;
+}
+
+/// What expires is not gone: it is parked, says so, and is replayed once the policy is gone.
+async fn policy_expires_messages(scene: &mut Scene) {
+    scene.allowed.parked = vec!["expired"];
+    scene.allowed.replay = true;
+    let path = format!("policies/{}/hasty", scene.vhost());
+    let policy = json!({ "pattern": "^(order|invoice|document|email|provider-.*)$",
+                         "apply-to": "queues", "definition": { "message-ttl": 200 } });
+    scene.rabbit.call(Method::PUT, &path, policy).await;
+    scene.parts.stop("invoice").await;
+    scene.orders(20, 2);
+    let sql = "SELECT count(*) FROM parked_message WHERE reason = 'expired'";
+    scene.until("messages to expire", sql, 20).await;
+    scene.rabbit.call(Method::DELETE, &path, json!({})).await;
+    scene.parts.add("invoice", "invoice", &[]);
 }
 
 /// Publishers are blocked for some seconds: the ingress says so and nothing hangs.

@@ -68,12 +68,15 @@ impl Scene {
         parsed.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))
     }
 
+    /// Runs a statement.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), DbErr> {
+        let db = self.checker().await?;
+        db.execute_unprepared(sql).await.map(drop)
+    }
+
     /// Rows of texts.
     async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, DbErr> {
-        let mut options = ConnectOptions::new(self.system.database.url());
-        options.max_connections(1).sqlx_logging(false);
-        options.connect_timeout(Duration::from_secs(3));
-        let db: DatabaseConnection = Database::connect(options).await?;
+        let db = self.checker().await?;
         let statement = Statement::from_string(db.get_database_backend(), sql);
         let rows = db.query_all_raw(statement).await?;
         rows.iter()
@@ -83,6 +86,14 @@ impl Scene {
                     .collect()
             })
             .collect()
+    }
+
+    /// A connection of the checker's own.
+    async fn checker(&self) -> Result<DatabaseConnection, DbErr> {
+        let mut options = ConnectOptions::new(self.system.database.url());
+        options.max_connections(1).sqlx_logging(false);
+        options.connect_timeout(Duration::from_secs(3));
+        Database::connect(options).await
     }
 
     /// Waits until nothing is under way any more. Returns how long that took, or what still is.
@@ -110,10 +121,15 @@ impl Scene {
 
     /// What is still under way.
     async fn restless(&self) -> Option<String> {
-        let sql = "SELECT 'order '||state, count(*)::text FROM \"order\" WHERE state NOT IN
-            ('completed','rejected','cancelled','failed') GROUP BY 1
-            UNION ALL SELECT 'mail '||state, count(*)::text FROM email_delivery
-                WHERE state IN ('queued','sending') GROUP BY 1
+        let sql = "SELECT 'order '||state, count(*)::text FROM \"order\" o WHERE state NOT IN
+            ('completed','rejected','cancelled','failed')
+                AND NOT EXISTS (SELECT 1 FROM parked_message p WHERE p.correlation_id = o.id
+                                AND p.state = 'parked') GROUP BY 1
+            UNION ALL SELECT 'mail '||e.state, count(*)::text FROM email_delivery e
+                JOIN invoice i ON i.id = e.invoice_id
+                WHERE e.state IN ('queued','sending')
+                AND NOT EXISTS (SELECT 1 FROM parked_message p WHERE p.correlation_id = i.order_id
+                                AND p.state = 'parked') GROUP BY 1
             UNION ALL SELECT 'parked message '||state, count(*)::text FROM parked_message
                 WHERE state = 'replaying' GROUP BY 1
             UNION ALL SELECT 'completed without a mail', count(*)::text FROM \"order\" o

@@ -132,6 +132,7 @@ async fn stands_still(scene: &mut Scene) {
     scene.stored(10).await;
     scene.postgres.pause().await;
     sleep(Duration::from_secs(60)).await;
+    assert!(scene.logged("failed, held") > 0, "nobody noticed");
     scene.postgres.resume().await;
 }
 
@@ -147,6 +148,7 @@ async fn locked(scene: &mut Scene) {
     }
     // Longer than a statement may take.
     sleep(Duration::from_secs(40)).await;
+    assert!(scene.logged("lock") > 0, "nobody noticed");
     somebody.execute_unprepared("ROLLBACK").await.unwrap();
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::frames::Protocol;
 use crate::machine::signal;
+use crate::proxy::{Mode, Proxy};
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
 use crate::support::wait::{eventually, within};
@@ -51,6 +53,18 @@ pub(crate) fn register(suite: &mut Suite) {
         created_and_not_listed,
     );
     suite.fault(Choice::Full, "58", "the_provider_is_down", provider_down);
+    suite.fault(
+        Choice::Full,
+        "59",
+        "one_provider_is_slow_and_another_is_not",
+        slow_next_to_fast,
+    );
+    suite.fault(
+        Choice::Full,
+        "60",
+        "servers_are_created_and_not_ready_for_a_long_time",
+        never_ready,
+    );
     suite.fault(Choice::Full, "61", "the_mail_server_puts_off", mail_put_off);
     suite.fault(
         Choice::Fixed,
@@ -63,6 +77,12 @@ pub(crate) fn register(suite: &mut Suite) {
         "65",
         "the_mail_server_thinks_for_a_long_time",
         mail_answered_late,
+    );
+    suite.fault(
+        Choice::Full,
+        "67",
+        "an_invoice_has_two_thousand_lines",
+        huge_invoice,
     );
     suite.fault(
         Choice::Full,
@@ -100,6 +120,80 @@ async fn provider_down(scene: &mut Scene) {
     let sql = "SELECT count(*) FROM stage WHERE name = 'provision' AND attempts >= 2";
     scene.until("every order to be tried", sql, 60).await;
     scene.system.provider.faults(json!({})).await;
+}
+
+/// A second provider takes eight seconds for every answer. Whoever orders from the first one does
+/// not notice.
+async fn slow_next_to_fast(scene: &mut Scene) {
+    let second = "INSERT INTO provider_account SELECT (jsonb_populate_record(p, jsonb_build_object(
+              'id', '00000000-0000-0000-0000-000000000002', 'provider', 'simulated-2'))).*
+          FROM provider_account p;
+        INSERT INTO offering SELECT (jsonb_populate_record(o, jsonb_build_object(
+              'id', '00000000-0000-0000-0000-000000000003', 'code', 'slow-server',
+              'provider_account_id', '00000000-0000-0000-0000-000000000002'))).*
+          FROM offering o WHERE code = 'cloud-server';
+        INSERT INTO plan SELECT (jsonb_populate_record(p, jsonb_build_object(
+              'id', '00000000-0000-0000-0000-000000000004',
+              'offering_id', '00000000-0000-0000-0000-000000000003'))).*
+          FROM plan p JOIN offering o ON o.id = p.offering_id
+          WHERE o.code = 'cloud-server' AND p.code = 's';
+        INSERT INTO price SELECT (jsonb_populate_record(r, jsonb_build_object(
+              'id', gen_random_uuid(), 'plan_id', '00000000-0000-0000-0000-000000000004'))).*
+          FROM price r JOIN plan p ON p.id = r.plan_id JOIN offering o ON o.id = p.offering_id
+          WHERE o.code = 'cloud-server' AND p.code = 's'";
+    for statement in second.split(';') {
+        scene.execute(statement).await.unwrap();
+    }
+    let first: url::Url = scene.system.provider.url().parse().unwrap();
+    let way = Proxy::start(first.port().expect("a port"), Protocol::Plain).await;
+    way.both(Mode::Delay(Duration::from_secs(4)));
+    let second = format!("http://127.0.0.1:{}", way.port());
+    let variable = [("SIMULATED_PROVIDER_2_URL", second.as_str())];
+    scene.parts.restart("provider", &variable).await;
+    scene.load.offering = Some("slow-server");
+    scene.orders(60, 1);
+    scene.stored(60).await;
+    let began = Instant::now();
+    scene.load.offering = None;
+    scene.orders(30, 3);
+    let fast = "SELECT count(*) FROM \"order\"
+        WHERE offering = 'cloud-server' AND state = 'completed'";
+    scene.until("the fast orders to complete", fast, 30).await;
+    let took = began.elapsed();
+    let slow = "SELECT count(*) FROM \"order\"
+        WHERE offering = 'slow-server' AND state = 'completed'";
+    let slow = scene.count(slow).await.unwrap();
+    assert!(slow < 60, "nothing was slow");
+    assert!(
+        took < Duration::from_secs(15),
+        "the fast orders took {took:?}"
+    );
+    scene.completed(90).await;
+}
+
+/// They are asked for again and again, and shown to a person in the end. Others are not held up.
+async fn never_ready(scene: &mut Scene) {
+    scene.allowed.parked = vec!["not_ready"];
+    scene.allowed.replay = true;
+    let slow = json!({ "provision_ms": 240_000 });
+    scene.system.provider.faults(slow).await;
+    scene.orders(20, 0);
+    scene.load.accepted().await;
+    let created = "SELECT count(*) FROM resource WHERE external_id IS NOT NULL";
+    scene.until("servers to be created", created, 20).await;
+    scene.system.provider.faults(json!({})).await;
+    let began = Instant::now();
+    scene.orders(20, 2);
+    scene.completed(20).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(30), "the others took {took:?}");
+    let parked = "SELECT count(*) FROM parked_message WHERE reason = 'not_ready'";
+    within(
+        Duration::from_secs(300),
+        "nobody to wait any more",
+        async || (scene.count(parked).await.ok()? == 20).then_some(()),
+    )
+    .await;
 }
 
 async fn mail_put_off(scene: &mut Scene) {
@@ -164,6 +258,30 @@ async fn mail_answered_late(scene: &mut Scene) {
         "all mails wait for one"
     );
     sent(scene, 30).await;
+}
+
+/// It is rendered like the others, and they do not wait for it.
+async fn huge_invoice(scene: &mut Scene) {
+    scene.parts.stop("document").await;
+    scene.orders(10, 1);
+    let issued = "SELECT count(*) FROM invoice WHERE state = 'issued'";
+    scene.until("invoices to be issued", issued, 10).await;
+    // No order comes to as many lines. What is issued is frozen, but for the owner of the database.
+    let longer = "UPDATE invoice SET content = jsonb_set(content::jsonb, '{lines}',
+            (SELECT jsonb_agg(line) FROM (SELECT content::jsonb #> '{lines,0}' AS line
+             FROM generate_series(1, 2000)) AS lines))::text
+        WHERE id = (SELECT min(id::text) FROM invoice)::uuid";
+    let thaw = "ALTER TABLE invoice DISABLE TRIGGER USER";
+    for statement in [thaw, longer, "ALTER TABLE invoice ENABLE TRIGGER USER"] {
+        scene.execute(statement).await.unwrap();
+    }
+    scene.parts.add("document", "document", &[]);
+    sent(scene, 10).await;
+    let pages = scene
+        .count("SELECT max(pages) FROM document")
+        .await
+        .unwrap();
+    assert!(pages > 40, "only {pages} pages");
 }
 
 /// Killed while it is idle and while it works, and then stopped: what hangs is killed and replaced.

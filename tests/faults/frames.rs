@@ -9,6 +9,8 @@ pub(crate) enum Protocol {
     Amqp,
     /// PostgreSQL, version 3.
     Postgres,
+    /// Anything: it is passed on as it comes.
+    Plain,
 }
 
 /// A direction.
@@ -71,6 +73,7 @@ impl Frames {
             (Protocol::Amqp, false) => (8, None),
             (Protocol::Amqp, true) => amqp(head, self.way)?,
             // What the server says is passed on as it comes.
+            (Protocol::Plain, _) => (head.len().max(1), None),
             (Protocol::Postgres, _) if self.way == Way::Down => (head.len().max(1), None),
             (Protocol::Postgres, false) => (number(head, 0)?, None),
             (Protocol::Postgres, true) => postgres(head)?,

@@ -24,6 +24,8 @@ pub(crate) struct Load {
     single: usize,
     progress: Arc<Progress>,
     customers: JoinSet<()>,
+    /// What is ordered from now on, if not the cloud server.
+    pub(crate) offering: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -40,12 +42,13 @@ impl Load {
         self.wanted += count;
         for customer in 0..CUSTOMERS.min(count) {
             let (client, progress) = (client.clone(), self.progress.clone());
+            let offering = self.offering;
             self.customers.spawn(async move {
                 for nth in (customer..count).step_by(CUSTOMERS) {
                     let share = nth as f64 / count as f64;
                     sleep_until(began + time.mul_f64(share)).await;
                     let key = format!("order-{}", first + nth);
-                    progress.insist(&client, &key).await;
+                    progress.insist(&client, &key, offering).await;
                 }
             });
         }
@@ -54,8 +57,15 @@ impl Load {
     /// Places one order under a key of its own, and waits until it is accepted.
     pub(crate) async fn place_one(&mut self, client: &Client, key: &str) -> Uuid {
         self.single += 1;
-        self.progress.insist(client, key).await;
+        self.progress.insist(client, key, self.offering).await;
         self.progress.acknowledged.lock().unwrap()[key]
+    }
+
+    /// Somebody else has published an order under a reference, and the broker has confirmed it.
+    pub(crate) fn confirmed(&mut self, reference: &str, order: Uuid) {
+        self.single += 1;
+        let mut acknowledged = self.progress.acknowledged.lock().unwrap();
+        acknowledged.insert(format!("partner {reference}"), order);
     }
 
     /// How many orders were to be placed, and how many requests that took.
@@ -80,8 +90,11 @@ impl Load {
 
 impl Progress {
     /// Asks for an order until it is accepted, as a customer would who loses the connection.
-    async fn insist(&self, client: &Client, key: &str) {
-        let body = small_server(&format!("web-{key}"));
+    async fn insist(&self, client: &Client, key: &str, offering: Option<&str>) {
+        let mut body = small_server(&format!("web-{key}"));
+        if let Some(offering) = offering {
+            body["offering"] = offering.into();
+        }
         loop {
             self.requests.fetch_add(1, Ordering::SeqCst);
             if let Ok(answer) = client.try_order(key, &body).await

@@ -1,5 +1,6 @@
-//! Ports and signals.
+//! Ports, signals and clocks.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -15,6 +16,27 @@ pub(crate) fn free_port() -> u16 {
     std::iter::repeat_with(|| random.random_range(10_000..32_000))
         .find(free)
         .expect("ports never end")
+}
+
+/// libfaketime, if it is installed.
+pub(crate) fn faketime() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir("/usr/lib").ok()?;
+    let folders = libraries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut candidates = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    candidates.find(|library| library.exists())
+}
+
+/// The variables that make a process believe in another time: `+3600` is an hour ahead. Time goes on
+/// as fast as for everybody, and intervals stay what they are.
+pub(crate) fn faked_time(offset: &str) -> Vec<(String, String)> {
+    let library = faketime().expect("libfaketime is installed");
+    let variables = [
+        ("LD_PRELOAD", library.to_str().expect("a path")),
+        ("FAKETIME", offset),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.map(owned).to_vec()
 }
 
 /// Sends a signal to a process; it may be gone already.

@@ -22,6 +22,7 @@ mod load;
 mod machine;
 mod messages;
 mod network;
+mod overload;
 mod partner;
 mod postgres;
 mod process;
@@ -30,6 +31,7 @@ mod rabbit;
 mod scene;
 mod suite;
 mod supervised;
+mod time;
 mod transitions;
 
 #[expect(dead_code, reason = "a part of the harness of the stories")]
@@ -54,5 +56,7 @@ fn main() -> std::process::ExitCode {
     database::register(&mut suite);
     downstream::register(&mut suite);
     messages::register(&mut suite);
+    time::register(&mut suite);
+    overload::register(&mut suite);
     suite.run()
 }

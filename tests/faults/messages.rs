@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::partner::{Letter, Partner, outsider, text};
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
+use crate::support::process::command;
 use crate::support::wait::eventually;
 
 /// The user that the system itself is.
@@ -64,7 +65,7 @@ pub(crate) fn register(suite: &mut Suite) {
     suite.fault(
         Choice::Full,
         "79",
-        "two_hundred_messages_are_replayed_at_once",
+        "ten_thousand_messages_are_replayed_at_once",
         replay_storm,
     );
     suite.fault(
@@ -162,6 +163,11 @@ async fn ordered_again(scene: &mut Scene) {
         });
     }
     partners.join_all().await;
+    for number in 0..10 {
+        let reference = format!("ref-{number}");
+        let order = Letter::order(scene, &reference, "first").order_id;
+        scene.load.confirmed(&reference, order);
+    }
     scene.completed(10).await;
     assert_eq!(
         scene.count("SELECT count(*) FROM \"order\"").await.unwrap(),
@@ -174,6 +180,10 @@ async fn malformed(scene: &mut Scene) {
     let good = Letter::order(scene, "good", "good");
     let valid = String::from_utf8(good.body.clone()).unwrap();
     let huge = format!("{{\"x\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let packing = command("sh")
+        .args(["-c", "head -c 200000000 /dev/zero | gzip -9"])
+        .output();
+    let bomb = packing.await.unwrap().stdout;
     let corpus = [
         ("poison", good.with_body("")),
         ("poison", good.with_body([0xff, 0xfe, 0x00])),
@@ -208,6 +218,12 @@ async fn malformed(scene: &mut Scene) {
             good.with(|with| with.with_type("order.place.v9".into())),
         ),
         ("schema", good.with(|with| with.with_type("".into()))),
+        // Nothing here unpacks anything.
+        (
+            "poison",
+            good.with_body(bomb)
+                .with(|with| with.with_content_encoding("gzip".into())),
+        ),
     ];
     scene.allowed.parked = vec!["poison", "schema", "too_large"];
     scene.orders(20, 2);
@@ -270,6 +286,7 @@ async fn forged_headers(scene: &mut Scene) {
         let name = format!("forged-{index}");
         let letter = Letter::order(scene, &name, &name).with_headers(headers);
         partner.send(&letter).await.unwrap();
+        scene.load.confirmed(&name, letter.order_id);
     }
     scene.completed(count).await;
 }
@@ -324,6 +341,7 @@ async fn expired(scene: &mut Scene) {
         .send(&letter.with(|with| with.with_expiration("1".into())))
         .await
         .unwrap();
+    scene.load.confirmed("late", letter.order_id);
     scene
         .until(
             "the parked message",
@@ -345,6 +363,7 @@ async fn careless(scene: &mut Scene) {
         let letter = Letter::order(scene, &name, &name);
         let letter = letter.with(|with| with.with_delivery_mode(1));
         partner.send(&letter).await.unwrap();
+        scene.load.confirmed(&name, letter.order_id);
     }
     scene.rabbit.kill().await;
     scene.rabbit.boot().await;
@@ -370,11 +389,18 @@ async fn replay_storm(scene: &mut Scene) {
             200,
         )
         .await;
+    // Each of them fifty times.
+    let copies = "INSERT INTO parked_message
+        SELECT (jsonb_populate_record(p, jsonb_build_object('id', gen_random_uuid(),
+            'parked_at', p.parked_at + copy * interval '1 ms'))).*
+        FROM parked_message p, generate_series(1, 49) AS copy";
+    scene.execute(copies).await.unwrap();
     let began = Instant::now();
-    scene.system.flow(&["dead", "replay", "--all"]).await;
+    let replay = ["dead", "replay", "--all", "--rate", "500"];
+    scene.system.flow(&replay).await;
     let sql = "SELECT count(*) FROM parked_message WHERE state = 'replayed'";
-    scene.until("messages to be replayed", sql, 200).await;
-    assert!(began.elapsed() > Duration::from_secs(8), "all at once");
+    scene.until("messages to be replayed", sql, 10_000).await;
+    assert!(began.elapsed() > Duration::from_secs(19), "all at once");
     scene.completed(200).await;
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::frames::{Way, What};
-use crate::proxy::{Cut, Door, Mode, Trigger};
+use crate::frames::{Protocol, Way, What};
+use crate::proxy::{Cut, Door, Mode, Proxy, Trigger};
 use crate::scene::Scene;
 use crate::suite::{Choice, Suite};
 use crate::support::wait::{eventually, within};
@@ -71,6 +71,12 @@ pub(crate) fn register(suite: &mut Suite) {
         "connections_are_taken_and_nobody_speaks",
         async |scene: &mut Scene| shut(scene, Door::Mute, 30).await,
     );
+    suite.fault(
+        Choice::Full,
+        "41",
+        "workers_are_sent_to_the_wrong_broker",
+        misdirected,
+    );
 }
 
 /// Connections are cut at a message, a dozen times.
@@ -118,10 +124,43 @@ async fn shut(scene: &mut Scene, door: Door, seconds: u64) {
     scene.stored(10).await;
     scene.broker.door(door);
     scene.broker.reset();
+    eventually("the ingress to say that the broker is away", async || {
+        let ready = scene.client.get("/readyz").await;
+        (ready.body["checks"]["broker"] == "down").then_some(())
+    })
+    .await;
     sleep(Duration::from_secs(seconds)).await;
     scene.broker.door(Door::Open);
     // Those that were taken and kept waiting.
     scene.broker.reset();
+}
+
+/// A worker that shakes hands with nobody over TLS, and one whose virtual host is not there: both
+/// say so, try again, and end when they are asked to. The others do not notice.
+async fn misdirected(scene: &mut Scene) {
+    let mute = Proxy::start(scene.rabbit.port(), Protocol::Amqp).await;
+    mute.door(Door::Mute);
+    let silent = format!(
+        "amqps://flow:faults@127.0.0.1:{}/{}",
+        mute.port(),
+        scene.vhost()
+    );
+    let elsewhere = format!("{}/nowhere", scene.rabbit.url());
+    for (name, url) in [("order-silent", &silent), ("order-elsewhere", &elsewhere)] {
+        scene.parts.add(name, "order", &[("BROKER_URL", url)]);
+    }
+    scene.orders(40, 5);
+    for complaint in ["no answer within", "vhost nowhere not found"] {
+        within(Duration::from_secs(60), complaint, async || {
+            (scene.logged(complaint) > 1).then_some(())
+        })
+        .await;
+    }
+    scene.completed(40).await;
+    for name in ["order-silent", "order-elsewhere"] {
+        scene.parts.stop(name).await;
+    }
+    assert_eq!(scene.parts.all_deaths(), 0, "a process ended");
 }
 
 async fn slow(scene: &mut Scene) {

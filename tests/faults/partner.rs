@@ -21,6 +21,8 @@ pub(crate) struct Partner {
 /// A message as a publisher makes it.
 #[derive(Clone)]
 pub(crate) struct Letter {
+    /// The order that it asks for.
+    pub(crate) order_id: Uuid,
     pub(crate) exchange: &'static str,
     pub(crate) key: String,
     pub(crate) properties: BasicProperties,
@@ -55,6 +57,28 @@ impl Partner {
         publishing.await?.await.map(drop)
     }
 
+    /// Publishes many and waits for the confirm of each.
+    pub(crate) async fn send_all(
+        &self,
+        letters: impl Iterator<Item = Letter>,
+    ) -> lapin::Result<()> {
+        let mut confirms = Vec::new();
+        for letter in letters {
+            let publishing = self.channel.basic_publish(
+                letter.exchange.into(),
+                letter.key.as_str().into(),
+                BasicPublishOptions::default(),
+                &letter.body,
+                letter.properties.clone(),
+            );
+            confirms.push(publishing.await?);
+        }
+        for confirm in confirms {
+            confirm.await?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }
@@ -76,6 +100,7 @@ impl Letter {
             request,
         };
         Self {
+            order_id: place.order_id,
             exchange: ORDERS,
             key: format!("partner.{}", OrderPlace::KIND),
             properties: BasicProperties::default()

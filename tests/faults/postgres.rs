@@ -9,7 +9,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::machine::{free_port, put_down, signal};
+use crate::machine::{faked_time, free_port, put_down, signal};
 use crate::support::process::command;
 use crate::support::wait::within;
 
@@ -20,6 +20,7 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     port: u16,
     postmaster: Option<Child>,
+    ahead: bool,
     folder: TempDir,
 }
 
@@ -59,6 +60,7 @@ impl Postgres {
             programs: Self::programs().expect("PostgreSQL is installed"),
             port: free_port(),
             postmaster: None,
+            ahead: false,
             folder,
         };
         let data = postgres.folder.path().join("data");
@@ -93,6 +95,25 @@ impl Postgres {
 
     /// Starts the stopped server with these settings (`name=value`), and waits until it serves.
     pub(crate) async fn boot(&mut self, settings: &[&str]) {
+        self.boot_with(settings, &[]).await;
+    }
+
+    /// The same, with a clock that is so many seconds ahead of everybody else's.
+    pub(crate) async fn boot_ahead(&mut self, seconds: i64) {
+        self.boot_with(&[], &faked_time(&format!("+{seconds}")))
+            .await;
+        self.ahead = true;
+    }
+
+    /// Has the clock of everybody else again.
+    pub(crate) async fn on_time(&mut self) {
+        if std::mem::take(&mut self.ahead) {
+            self.stop(Stop::Fast).await;
+            self.boot(&[]).await;
+        }
+    }
+
+    async fn boot_with(&mut self, settings: &[&str], variables: &[(String, String)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -107,6 +128,7 @@ impl Postgres {
         for setting in settings {
             program.args(["-c", setting]);
         }
+        program.envs(variables.iter().cloned());
         program.stdout(log.try_clone().unwrap()).stderr(log);
         self.postmaster = Some(program.kill_on_drop(true).spawn().unwrap());
         within(BOOT, "PostgreSQL to take connections", async || {

@@ -39,6 +39,12 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.fault(
         Choice::Full,
+        "8",
+        "a_handler_of_each_pool_panics",
+        handlers_panic,
+    );
+    suite.fault(
+        Choice::Full,
         "11",
         "two_parkers_and_reconcilers_work_side_by_side",
         two_of_a_kind,
@@ -112,6 +118,42 @@ async fn grown_and_shrunk(scene: &mut Scene) {
             scene.parts.stop(&format!("{pool}-{number}")).await;
         }
     }
+}
+
+/// A panic is a failed attempt like another: nothing is lost, no process ends.
+async fn handlers_panic(scene: &mut Scene) {
+    // The mailer panics between a mail's body and the answer.
+    scene.allowed.held = true;
+    let places = [
+        ("order", "order.stored:2"),
+        ("provider", "provision.effect:2"),
+        ("invoice", "invoice.numbered:2"),
+        ("document", "document.rendered:2"),
+        ("email", "mail.data_sent:2"),
+    ];
+    for (part, place) in places {
+        scene.parts.restart(part, &[("PANIC_AT", place)]).await;
+    }
+    scene.orders(40, 4);
+    for (part, _) in places {
+        let queue = if part == "provider" {
+            "provider-simulated"
+        } else {
+            part
+        };
+        let failed = format!("a message of {queue} failed");
+        eventually(&format!("a handler of {part} to panic"), async || {
+            let mut panicked = false;
+            scene.each_log_line(|line| {
+                let line = line.to_string();
+                panicked |= line.contains(&failed) && line.contains("the handler panicked");
+            });
+            panicked.then_some(())
+        })
+        .await;
+    }
+    scene.completed(40).await;
+    assert_eq!(scene.parts.all_deaths(), 0, "a process ended");
 }
 
 async fn two_of_a_kind(scene: &mut Scene) {

@@ -46,6 +46,8 @@ pub(crate) enum Cut {
     After,
     /// The message arrives and is worked on; the answer is lost.
     Answer,
+    /// The connection stays, and the message arrives twice.
+    Twice,
 }
 
 /// Cuts a connection at a message.
@@ -316,6 +318,10 @@ impl Pump<'_> {
         let cut = self.shared.fires(&frame);
         if cut == Some(Cut::Answer) {
             self.deaf.send_replace(true);
+        }
+        if cut == Some(Cut::Twice) {
+            let bytes = Item::Bytes(due, frame.bytes.clone());
+            to.send(bytes).await.map_err(|_| Broken)?;
         }
         if cut != Some(Cut::Before) {
             let bytes = Item::Bytes(due, frame.bytes);

@@ -151,6 +151,7 @@ impl Scene {
             vhost.remove().await;
         }
         self.system.database.remove().await;
+        self.postgres.on_time().await;
         (self.rabbit, self.postgres)
     }
 }

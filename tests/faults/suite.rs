@@ -11,6 +11,7 @@ use rand::Rng;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::checker::{Allowed, Counts};
+use crate::machine::faketime;
 use crate::postgres::Postgres;
 use crate::rabbit::Rabbit;
 use crate::scene::Scene;
@@ -188,6 +189,9 @@ fn missing() -> Vec<&'static str> {
     }
     if Postgres::programs().is_none() {
         missing.push("PostgreSQL");
+    }
+    if faketime().is_none() {
+        missing.push("libfaketime");
     }
     missing
 }

@@ -134,6 +134,14 @@ impl Supervised {
         }
     }
 
+    /// The memory that a part has in hand (`VmRSS`), in KiB. Nothing while it does not live.
+    pub(crate) fn memory(&self, name: &str) -> Option<u64> {
+        let pid = self.life(name).lock().unwrap().pid?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// How often a part has ended.
     pub(crate) fn deaths(&self, name: &str) -> usize {
         self.life(name).lock().unwrap().deaths.len()

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use broker::{Broker, Consumer, Handler, Publisher};
-use schemas::topology::{PROVIDER_SIMULATED, Pool};
+use schemas::topology::{PROVIDER_SIMULATED, PROVIDER_SIMULATED_2, Pool, WorkQueue};
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,8 @@ pub struct Settings {
     pub mail: MailUrl,
     /// Where the simulated provider listens.
     pub simulated_provider: Url,
+    /// Where the second simulated provider listens.
+    pub simulated_provider_2: Url,
     /// The broker users whose orders are believed to be for the account they name.
     pub trusted_publishers: Vec<String>,
     /// How long something may stand still before its step is sent again.
@@ -54,8 +56,12 @@ pub struct Settings {
     pub concurrency: Option<u16>,
 }
 
-/// The name of the simulated provider, as in the catalogue.
-const SIMULATED: &str = "simulated";
+/// A provider by its name in the catalogue, and the queue of what is to be created there.
+struct KnownProvider {
+    name: &'static str,
+    queue: WorkQueue,
+    provider: provider::Provider,
+}
 
 impl Settings {
     /// How many handlers of a pool run at once: by default as many as wait well together.
@@ -67,6 +73,29 @@ impl Settings {
             Pool::Document => self.renderers() + 2,
             Pool::Parker | Pool::Reconciler => 1,
         })
+    }
+
+    /// Every provider that there is an adapter for.
+    fn providers(&self) -> anyhow::Result<Vec<KnownProvider>> {
+        let simulated = |name, queue, url: &Url| {
+            let adapter = provider::Simulated::new(url.clone())?;
+            let provider = provider::Provider::Simulated(adapter);
+            Ok(KnownProvider {
+                name,
+                queue,
+                provider,
+            })
+        };
+        [
+            simulated("simulated", PROVIDER_SIMULATED, &self.simulated_provider),
+            simulated(
+                "simulated-2",
+                PROVIDER_SIMULATED_2,
+                &self.simulated_provider_2,
+            ),
+        ]
+        .into_iter()
+        .collect()
     }
 
     fn renderers(&self) -> u16 {
@@ -119,12 +148,13 @@ async fn start(
             });
         }
         Pool::Provider => {
-            let provider = provider::Simulated::new(settings.simulated_provider.clone())?;
-            consume.with(handlers::provision::ProvisionResource {
-                db,
-                provider: provider::Provider::Simulated(provider),
-                queue: PROVIDER_SIMULATED,
-            });
+            for known in settings.providers()? {
+                consume.with(handlers::provision::ProvisionResource {
+                    db: db.clone(),
+                    provider: known.provider,
+                    queue: known.queue,
+                });
+            }
         }
         Pool::Invoice => consume.with(handlers::invoice::IssueInvoice { db }),
         Pool::Document => {
@@ -142,11 +172,13 @@ async fn start(
             running.spawn(parker::run(broker, publisher, db, shutdown.clone()));
         }
         Pool::Reconciler => {
-            let provider = provider::Simulated::new(settings.simulated_provider.clone())?;
+            let providers = settings.providers()?.into_iter();
             let reconciler = reconciler::Reconciler {
                 db,
                 publisher: settings.publisher.clone(),
-                provider: (SIMULATED, provider::Provider::Simulated(provider)),
+                providers: providers
+                    .map(|known| (known.name, known.provider))
+                    .collect(),
                 patience: settings.reconcile_after,
             };
             running.spawn(reconciler.run(shutdown.clone()));

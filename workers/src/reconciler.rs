@@ -33,8 +33,8 @@ const AUDIT_EVERY: u32 = 5;
 pub(crate) struct Reconciler {
     pub(crate) db: DatabaseConnection,
     pub(crate) publisher: Publisher,
-    /// The name of the provider, and its adapter.
-    pub(crate) provider: (&'static str, Provider),
+    /// The name of each provider, and its adapter.
+    pub(crate) providers: Vec<(&'static str, Provider)>,
     /// How long a stage may stand still before its step is sent again.
     pub(crate) patience: Duration,
 }
@@ -57,13 +57,14 @@ impl Reconciler {
         let audit = async {
             loop {
                 tokio::time::sleep(self.patience * AUDIT_EVERY).await;
-                match self.audit().await {
-                    Ok(0) => {}
-                    Ok(count) => tracing::error!(
-                        "{count} new differences to {}; see flow resource audit",
-                        self.provider.0
-                    ),
-                    Err(error) => tracing::warn!("cannot audit {}: {error:#}", self.provider.0),
+                for (name, provider) in &self.providers {
+                    match self.audit(name, provider).await {
+                        Ok(0) => {}
+                        Ok(count) => tracing::error!(
+                            "{count} new differences to {name}; see flow resource audit"
+                        ),
+                        Err(error) => tracing::warn!("cannot audit {name}: {error:#}"),
+                    }
                 }
             }
         };
@@ -77,7 +78,7 @@ impl Reconciler {
     async fn look(&self) -> anyhow::Result<usize> {
         let mut sent = 0;
         for stage in stages::standing_still(&self.db, self.patience, AT_ONCE).await? {
-            let step = self.current_step(&stage).await?;
+            let step = current_step(&self.db, &stage).await?;
             // Only one reconciler goes on with it, and the next look comes later than this one.
             let again = !step.is_empty();
             if !stages::checked(&self.db, &stage, self.patience, again).await? || !again {
@@ -90,68 +91,9 @@ impl Reconciler {
         Ok(sent)
     }
 
-    /// What moves a stage on, by the truth in the database. Nothing while another stage is not done
-    /// or somebody is at it.
-    async fn current_step(&self, stage: &stage::Model) -> anyhow::Result<Vec<Outgoing>> {
-        let subject = stage.subject_id;
-        match stage.name.as_str() {
-            stages::PROVISION => {
-                let mut step = Vec::new();
-                for resource in resources::of_order(&self.db, subject).await? {
-                    let idle = resources::lease_left(&self.db, resource.id)
-                        .await?
-                        .is_zero();
-                    if idle && resource.state == ResourceState::Creating {
-                        step.push(provision(&resource)?);
-                    }
-                }
-                Ok(step)
-            }
-            stages::ISSUE => {
-                let order = orders::find(&self.db, subject).await?;
-                let completed = order.is_some_and(|order| order.state == OrderState::Completed);
-                let issue = InvoiceIssue { order_id: subject };
-                Ok(completed
-                    .then(|| Outgoing::once(subject, subject, &issue))
-                    .into_iter()
-                    .collect())
-            }
-            stages::RENDER | stages::DELIVER => {
-                let Some(invoice) = invoices::find(&self.db, subject).await? else {
-                    return Ok(Vec::new());
-                };
-                // Messages about an invoice belong to the story of its order.
-                let story = invoice.order_id.unwrap_or(subject);
-                if stage.name == stages::RENDER {
-                    let render = DocumentRender {
-                        invoice_id: subject,
-                    };
-                    return Ok(vec![Outgoing::once(subject, story, &render)]);
-                }
-                let mut step = Vec::new();
-                for delivery in mails::of_invoice(&self.db, subject).await? {
-                    let open = [
-                        DeliveryState::Queued,
-                        DeliveryState::Sending,
-                        DeliveryState::DataSent,
-                    ];
-                    let idle = mails::lease_left(&self.db, delivery.id).await?.is_zero();
-                    if idle && open.contains(&delivery.state) {
-                        let delivery_id = delivery.id;
-                        let send = EmailSend { delivery_id };
-                        step.push(Outgoing::once(delivery_id, story, &send));
-                    }
-                }
-                Ok(step)
-            }
-            _ => Ok(Vec::new()),
-        }
-    }
-
     /// Compares our resources with the servers at the provider. Returns how many differences are
     /// new.
-    async fn audit(&self) -> anyhow::Result<usize> {
-        let (name, provider) = &self.provider;
+    async fn audit(&self, name: &str, provider: &Provider) -> anyhow::Result<usize> {
         // Ours first: what is created meanwhile is on the second list only, and not settled.
         let ours = resources::at_provider(&self.db, name).await?;
         let theirs = provider.list().await.context("list the servers")?;
@@ -204,6 +146,65 @@ impl Reconciler {
             }
         }
         Ok(discrepancies::note(&self.db, name, &found).await?)
+    }
+}
+
+/// What moves a stage on, by the truth in the database. Nothing while another stage is not done
+/// or somebody is at it.
+pub(crate) async fn current_step(
+    db: &DatabaseConnection,
+    stage: &stage::Model,
+) -> anyhow::Result<Vec<Outgoing>> {
+    let subject = stage.subject_id;
+    match stage.name.as_str() {
+        stages::PROVISION => {
+            let mut step = Vec::new();
+            for resource in resources::of_order(db, subject).await? {
+                let idle = resources::lease_left(db, resource.id).await?.is_zero();
+                if idle && resource.state == ResourceState::Creating {
+                    step.push(provision(&resource)?);
+                }
+            }
+            Ok(step)
+        }
+        stages::ISSUE => {
+            let order = orders::find(db, subject).await?;
+            let completed = order.is_some_and(|order| order.state == OrderState::Completed);
+            let issue = InvoiceIssue { order_id: subject };
+            Ok(completed
+                .then(|| Outgoing::once(subject, subject, &issue))
+                .into_iter()
+                .collect())
+        }
+        stages::RENDER | stages::DELIVER => {
+            let Some(invoice) = invoices::find(db, subject).await? else {
+                return Ok(Vec::new());
+            };
+            // Messages about an invoice belong to the story of its order.
+            let story = invoice.order_id.unwrap_or(subject);
+            if stage.name == stages::RENDER {
+                let render = DocumentRender {
+                    invoice_id: subject,
+                };
+                return Ok(vec![Outgoing::once(subject, story, &render)]);
+            }
+            let mut step = Vec::new();
+            for delivery in mails::of_invoice(db, subject).await? {
+                let open = [
+                    DeliveryState::Queued,
+                    DeliveryState::Sending,
+                    DeliveryState::DataSent,
+                ];
+                let idle = mails::lease_left(db, delivery.id).await?.is_zero();
+                if idle && open.contains(&delivery.state) {
+                    let delivery_id = delivery.id;
+                    let send = EmailSend { delivery_id };
+                    step.push(Outgoing::once(delivery_id, story, &send));
+                }
+            }
+            Ok(step)
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::billing::content::InvoiceContent;
 /// changed any more but for a new version.
 pub(crate) const TEMPLATE_VERSION: &str = "invoice-1";
 
+/// How many times the example is tried before a renderer is refused.
+const EXAMPLE_ATTEMPTS: u32 = 3;
+
 /// The engine that makes PDFs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RendererKind {
@@ -85,11 +88,22 @@ impl Renderer {
         let slots = Arc::new(Semaphore::new(at_once.into()));
         let renderer = Self { engine, slots };
         for locale in schemas::values::Locale::ALL {
-            let example = example(locale)?;
-            let rendered = renderer.render(&example, None).await;
+            let rendered = renderer.render_example(locale).await;
             rendered.with_context(|| format!("render the example invoice in {locale}"))?;
         }
         Ok(renderer)
+    }
+
+    /// More than once if need be: its process may be killed for the lack of memory, or by somebody.
+    /// A template that does not render fails every time.
+    async fn render_example(&self, locale: schemas::values::Locale) -> anyhow::Result<()> {
+        let example = example(locale)?;
+        let mut attempts = 1;
+        while let Err(error) = self.render(&example, None).await {
+            anyhow::ensure!(attempts < EXAMPLE_ATTEMPTS, error);
+            attempts += 1;
+        }
+        Ok(())
     }
 
     /// An engine that makes no PDF.

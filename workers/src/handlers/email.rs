@@ -25,6 +25,8 @@ use crate::store::{self, documents, invoices, mails, stages};
 
 use super::{missing, permanent, show_failure};
 
+/// How soon to look again at a mail that somebody else is at: mostly it is sent a moment later.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How long everything before the body may take, and how long another worker waits when this one
 /// dies before the body.
 const BEFORE_BODY: Duration = Duration::from_secs(45);
@@ -180,7 +182,7 @@ impl SendEmail {
     async fn busy(&self, delivery: &email_delivery::Model) -> Result<Failure, Failure> {
         let left = mails::lease_left(&self.db, delivery.id).await?;
         Ok(Failure::NotYet(
-            left,
+            left.min(LOOK_AGAIN),
             anyhow!("another worker is at it for {left:?} at most"),
         ))
     }
@@ -255,9 +257,11 @@ impl SendEmail {
             error: Some(reason),
             sent_at: None,
         };
-        mails::end(&transaction, delivery.id, fence, ended)
-            .await
-            .context("store the outcome")?;
+        let ended = mails::end(&transaction, delivery.id, fence, ended).await;
+        if !ended.context("store the outcome")? {
+            // Whoever was at it has come to an end meanwhile. That counts, not this.
+            return Ok(());
+        }
         stages::failed(&transaction, delivery.invoice_id, stages::DELIVER, reason).await?;
         transaction.commit().await.context("store the outcome")?;
         tracing::error!(mail.id = %delivery.id, reason, "mail {} is held: {state:?}", delivery.id);

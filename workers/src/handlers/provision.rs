@@ -27,7 +27,8 @@ use super::{missing, permanent, show_failure};
 /// How long one attempt may hold the resource: two calls and a margin. Another worker waits that
 /// long after this one has died.
 const LEASE: Duration = Duration::from_secs(25);
-/// How long to wait here for a server to become ready, before the message waits in a queue.
+/// How long to wait here for a new server to become ready. Those that take longer wait in a queue,
+/// and are asked for once at a time: they must not keep others from being made.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const SLOWEST_POLL: Duration = Duration::from_secs(2);
@@ -94,7 +95,9 @@ impl ProvisionResource {
                     external_id: &server.external_id,
                 })
                 .await?;
-            server = self.wait_until_ready(server).await?;
+            if resource.external_id.is_none() {
+                server = self.wait_until_ready(server).await?;
+            }
         }
         match &server.state {
             ServerState::Ready => {

@@ -1,82 +1,26 @@
 //! What looks after things that stand still, and the clock.
 
-use entity::email_delivery::{self, DeliveryState};
-use entity::invoice::InvoiceState;
-use entity::order::{self, OrderState};
-use entity::resource::{self, ResourceState};
-use entity::{document, invoice};
+use entity::stage::{self, StageState};
 use schemas::Outgoing;
-use schemas::document::DocumentRender;
-use schemas::email::EmailSend;
-use schemas::invoice::InvoiceIssue;
-use schemas::provision::ResourceProvision;
 use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, QueryOrder};
 
-use crate::store::mails;
+use crate::reconciler::current_step;
 
-/// The current step of everything that is not at its end, as the reconciler would find it in the
-/// rows. Orders that wait for a person are left alone, unless `failed` are wanted too.
+/// The current step of everything that is not at its end, whether it stands still or not. What waits
+/// for a person is left alone, unless `failed` stages are wanted too.
 pub(super) async fn current_steps(db: &DatabaseConnection, failed: bool) -> Vec<Outgoing> {
+    let stages = stage::Entity::find()
+        .order_by_asc(stage::Column::SubjectId)
+        .order_by_asc(stage::Column::Name);
     let mut steps = Vec::new();
-    let orders = order::Entity::find().order_by_asc(order::Column::Id);
-    let resources = resource::Entity::find().order_by_asc(resource::Column::Id);
-    let resources = resources.all(db).await.unwrap();
-    let invoices = invoice::Entity::find().order_by_asc(invoice::Column::Id);
-    let invoices = invoices.all(db).await.unwrap();
-    let documents = document::Entity::find().all(db).await.unwrap();
-    for order in orders.all(db).await.unwrap() {
-        let id = order.id;
-        if order.state == OrderState::Failed && !failed {
-            continue;
-        }
-        let of_order = |resource: &&resource::Model| resource.order_id == id;
-        for resource in resources.iter().filter(of_order) {
-            if resource.state == ResourceState::Creating {
-                let provider = resource.provider.parse().unwrap();
-                let provision = ResourceProvision {
-                    resource_id: resource.id,
-                    provider,
-                };
-                steps.push(Outgoing::once(resource.id, id, &provision));
-            }
-        }
-        let invoiced = invoices.iter().any(|invoice| invoice.order_id == Some(id));
-        if order.state == OrderState::Completed && !invoiced {
-            steps.push(Outgoing::once(id, id, &InvoiceIssue { order_id: id }));
-        }
-    }
-    for invoice in &invoices {
-        let rendered = documents.iter().any(|found| found.invoice_id == invoice.id);
-        if invoice.state == InvoiceState::Issued && !rendered {
-            let render = DocumentRender {
-                invoice_id: invoice.id,
-            };
-            steps.push(Outgoing::once(
-                invoice.id,
-                invoice.order_id.unwrap(),
-                &render,
-            ));
-        }
-    }
-    let deliveries = email_delivery::Entity::find().order_by_asc(email_delivery::Column::Id);
-    for delivery in deliveries.all(db).await.unwrap() {
-        let under_way = matches!(
-            delivery.state,
-            DeliveryState::Queued | DeliveryState::Sending | DeliveryState::DataSent
-        );
-        if under_way && mails::lease_left(db, delivery.id).await.unwrap().is_zero() {
-            let invoice = invoices
-                .iter()
-                .find(|invoice| invoice.id == delivery.invoice_id)
-                .unwrap();
-            let send = EmailSend {
-                delivery_id: delivery.id,
-            };
-            steps.push(Outgoing::once(
-                delivery.id,
-                invoice.order_id.unwrap(),
-                &send,
-            ));
+    for stage in stages.all(db).await.unwrap() {
+        let wanted = match stage.state {
+            StageState::Done => false,
+            StageState::Failed => failed,
+            StageState::Pending | StageState::Running | StageState::Retrying => true,
+        };
+        if wanted {
+            steps.extend(current_step(db, &stage).await.unwrap());
         }
     }
     steps

@@ -248,7 +248,7 @@ pub async fn decide(
         rate,
     } = decider;
     let transaction = super::begin(db).await?;
-    let now = Utc::now();
+    let now = super::now(&transaction).await?;
     let mut replay_at = now;
     let mut not_waiting = Vec::new();
     for id in ids {
@@ -304,9 +304,10 @@ pub(crate) async fn to_replay(
     db: &impl ConnectionTrait,
     limit: u64,
 ) -> anyhow::Result<Vec<(Uuid, Replay)>> {
+    let now = super::now(db).await?;
     let rows = parked_message::Entity::find()
         .filter(parked_message::Column::State.eq(ParkedState::Replaying))
-        .filter(parked_message::Column::ReplayAt.lte(Utc::now()))
+        .filter(parked_message::Column::ReplayAt.lte(now))
         .order_by_asc(parked_message::Column::ReplayAt)
         .limit(limit)
         .all(db)

@@ -134,7 +134,9 @@ impl Scene {
 
     /// A fresh order goes through every stage (I11).
     pub(crate) async fn probe(&mut self) {
-        let id = self.order("probe").await;
+        let id = self
+            .order(&format!("probe-{}", self.load.attempted().0))
+            .await;
         let path = format!("/v1/orders/{id}");
         eventually("the probe to go through every stage", async || {
             let stages = self.client.get(&path).await.body["stages"].clone();

@@ -143,7 +143,8 @@ async fn locked(scene: &mut Scene) {
     let somebody = Database::connect(options).await.unwrap();
     scene.orders(60, 10);
     scene.stored(10).await;
-    for statement in ["BEGIN", "LOCK number_series", "LOCK \"order\""] {
+    // In the order in which everybody takes them.
+    for statement in ["BEGIN", "LOCK \"order\"", "LOCK number_series"] {
         somebody.execute_unprepared(statement).await.unwrap();
     }
     // Longer than a statement may take.

@@ -13,6 +13,7 @@ mod mail_sink;
 mod migrate;
 mod preview;
 mod provider_simulator;
+mod publisher;
 mod resource;
 mod run;
 mod seed;
@@ -59,6 +60,8 @@ enum Command {
     Account(account::Args),
     /// Manages API keys.
     Key(key::Args),
+    /// Manages partner systems that publish straight to RabbitMQ.
+    Publisher(publisher::Args),
     /// Manages number series.
     Series(series::Args),
     /// Shows and decides about parked messages.
@@ -105,6 +108,7 @@ async fn main() -> ExitCode {
         Command::Topology(args) => topology::run(args).await,
         Command::Account(args) => account::run(args).await,
         Command::Key(args) => key::run(args).await,
+        Command::Publisher(args) => publisher::run(args).await,
         Command::Series(args) => series::run(args).await,
         Command::Dead(args) => dead::run(args).await,
         Command::Mail(args) => mail::run(args).await,

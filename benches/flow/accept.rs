@@ -43,9 +43,9 @@ fn message() -> Outgoing {
     let id = Uuid::now_v7();
     let request = serde_json::from_value(order()).unwrap();
     let place = OrderPlace {
-        order_id: id,
+        order_id: Some(id),
         account_id: id,
-        placed_at: chrono::Utc::now(),
+        placed_at: Some(chrono::Utc::now()),
         request,
     };
     Outgoing::entry("ingress", id, id, &place)

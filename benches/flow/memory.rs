@@ -72,9 +72,9 @@ async fn fill(system: &crate::support::system::System, count: usize) {
                     id,
                     id,
                     &OrderPlace {
-                        order_id: id,
+                        order_id: Some(id),
                         account_id,
-                        placed_at,
+                        placed_at: Some(placed_at),
                         request,
                     },
                 )

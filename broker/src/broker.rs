@@ -6,9 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use schemas::topology::WORK_QUEUES;
+use schemas::topology::{self, WORK_QUEUES};
+use uuid::Uuid;
 
 use crate::publisher::Publisher;
+use crate::rabbit::access::Access;
 use crate::wire::Received;
 use crate::{embedded, rabbit};
 
@@ -139,6 +141,53 @@ impl Broker {
         }
     }
 
+    /// Declares the queue of answers of a partner system, and takes the facts about those accounts
+    /// away that it acts for no longer.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or is the embedded queue.
+    pub async fn declare_answers(
+        &self,
+        publisher: &str,
+        accounts: &[Uuid],
+        no_longer: &[Uuid],
+    ) -> anyhow::Result<()> {
+        let queue = topology::answers(publisher, accounts);
+        let mut stale = topology::answers(publisher, no_longer).bindings;
+        stale.retain(|binding| !queue.bindings.contains(binding));
+        rabbit::topology::declare(self.rabbit()?, &queue, &stale).await
+    }
+
+    /// Deletes the queue of answers of a partner system, with what is left in it.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or is the embedded queue.
+    pub async fn remove_answers(&self, publisher: &str) -> anyhow::Result<()> {
+        let queue = topology::answers(publisher, &[]);
+        rabbit::topology::remove(self.rabbit()?, &queue.name).await
+    }
+
+    /// What the broker user of a partner system has to be granted.
+    ///
+    /// # Errors
+    /// When the broker is the embedded queue.
+    pub fn access(&self, publisher: &str) -> anyhow::Result<Access> {
+        Ok(Access {
+            user: publisher.to_owned(),
+            vhost: self.rabbit()?.vhost().to_owned(),
+            answers: topology::answers(publisher, &[]).name,
+        })
+    }
+
+    fn rabbit(&self) -> anyhow::Result<&rabbit::Server> {
+        match &self.transport {
+            Transport::Rabbit(server) => Ok(server),
+            Transport::Embedded(_) => anyhow::bail!(
+                "the embedded queue is for one process; partner systems need RabbitMQ, as in BROKER_URL=amqp://…"
+            ),
+        }
+    }
+
     /// Starts a publisher with a connection of its own. Share its clones.
     pub fn publisher(&self) -> Publisher {
         match &self.transport {
@@ -152,12 +201,9 @@ impl Broker {
     /// # Errors
     /// When the broker cannot be reached or a queue does not exist.
     pub async fn depths(&self) -> anyhow::Result<Vec<(String, u64)>> {
-        let names = WORK_QUEUES.iter().flat_map(|queue| {
-            [
-                queue.name.to_owned(),
-                schemas::topology::dead_queue(queue.name),
-            ]
-        });
+        let names = WORK_QUEUES
+            .iter()
+            .flat_map(|queue| [queue.name.to_owned(), topology::dead_queue(queue.name)]);
         match &self.transport {
             Transport::Rabbit(server) => rabbit::topology::depths(server, names.collect()).await,
             Transport::Embedded(queue) => queue.depths(names.collect()).await,

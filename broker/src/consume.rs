@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::broker::{Broker, Delivery, scaled};
 use crate::crash::crash_point;
-use crate::handler::{Disposition, Failure, Handler, Next, Standing};
+use crate::handler::{Disposition, Failure, Handler, Next, Refused, Standing};
 use crate::publisher::{PublishError, Publisher};
 use crate::wire::{ATTEMPT, Publication, WAITS};
 use crate::{park, trace};
@@ -153,7 +153,7 @@ impl<H: Handler> Consumer<H> {
                 Ok(message) => self.settle(&delivery, &message, shutdown).await,
                 Err(undecodable) => {
                     let error = undecodable.error.as_str();
-                    self.park(&delivery, undecodable.reason, error, shutdown)
+                    self.refuse(&delivery, undecodable.reason, error, shutdown)
                         .await
                 }
             }
@@ -241,6 +241,9 @@ impl<H: Handler> Consumer<H> {
                 Disposition::Park { reason } => {
                     mark_failed(&failure);
                     self.handler.failed(message, &error, Next::Parked).await;
+                    if matches!(failure, Failure::Permanent(..)) {
+                        return self.refuse(delivery, reason, &error, shutdown).await;
+                    }
                     return self.park(delivery, reason, &error, shutdown).await;
                 }
             }
@@ -270,6 +273,32 @@ impl<H: Handler> Consumer<H> {
                 false,
             ),
         }
+    }
+
+    /// Parks a message, and says so to whoever published it.
+    async fn refuse(
+        &self,
+        delivery: &Delivery,
+        reason: &'static str,
+        error: &str,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let received = &delivery.received;
+        let publisher = received.publisher(self.broker.own_user());
+        let refused = Refused {
+            id: received.id(),
+            correlation_id: received.correlation_id(),
+            publisher: publisher.as_deref(),
+            message_id: received.properties.message_id.as_deref(),
+            message_type: received.properties.kind.as_deref(),
+            reason,
+            error,
+        };
+        if let Some(answer) = self.handler.refused(&refused) {
+            self.publish_until_confirmed(delivery, &[answer], shutdown)
+                .await?;
+        }
+        self.park(delivery, reason, error, shutdown).await
     }
 
     async fn park(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use schemas::topology::{LADDER, Level, WorkQueue};
 use schemas::{Envelope, Message, Outgoing};
+use uuid::Uuid;
 
 /// What a handler returns: the messages that follow, or why it could not.
 pub type Handled = Result<Vec<Outgoing>, Failure>;
@@ -34,6 +35,31 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send {
         async {}
     }
+
+    /// What is said to whoever published a message that is parked at once, because trying again
+    /// cannot help.
+    fn refused(&self, _refused: &Refused<'_>) -> Option<Outgoing> {
+        None
+    }
+}
+
+/// A message that is parked at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// The message, as [`Envelope::id`].
+    pub id: Uuid,
+    /// What it belongs to, as [`Envelope::correlation_id`].
+    pub correlation_id: Uuid,
+    /// Who published it, as validated by the broker.
+    pub publisher: Option<&'a str>,
+    /// Property `message_id` as it was sent.
+    pub message_id: Option<&'a str>,
+    /// Property `type` as it was sent.
+    pub message_type: Option<&'a str>,
+    /// Why, in one word.
+    pub reason: &'a str,
+    /// What is wrong with it.
+    pub error: &'a str,
 }
 
 /// What becomes of a message after a failed attempt.

@@ -17,6 +17,8 @@ pub mod parked_message;
 pub mod plan;
 pub mod price;
 pub mod provider_account;
+pub mod publisher;
+pub mod publisher_account;
 pub mod resource;
 pub mod stage;
 pub mod tax_rate;

@@ -91,9 +91,9 @@ pub(crate) async fn place(
     }
 
     let place = OrderPlace {
-        order_id: id,
+        order_id: Some(id),
         account_id: caller.account_id,
-        placed_at: asked.placed_at,
+        placed_at: Some(asked.placed_at),
         request,
     };
     let outgoing = Outgoing::entry(PUBLISHER, id, id, &place);

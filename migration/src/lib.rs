@@ -17,6 +17,7 @@ mod m20261122_000003_orders;
 mod m20261122_000004_invoices;
 mod m20261122_000005_operations;
 mod m20261122_000006_reconciliation;
+mod m20261123_000007_publishers;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_invoices::Migration),
             Box::new(m20261122_000005_operations::Migration),
             Box::new(m20261122_000006_reconciliation::Migration),
+            Box::new(m20261123_000007_publishers::Migration),
         ]
     }
 }

@@ -1,4 +1,9 @@
 //! Public facts on the exchange `events`: what happened, for whoever may listen.
+//!
+//! The routing key of a fact is its kind and whom it concerns: `order.completed.v1.<account>`. A
+//! listener binds `order.completed.v1.*` for one kind, or `*.*.*.<account>` for one account.
+
+use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,12 +14,16 @@ use crate::problem::Problem;
 use crate::topology;
 use crate::values::{ExternalRef, Money};
 
-/// Implements [`Message`] for a fact: its kind is also its routing key.
+/// Implements [`Message`] for a fact, with the field that says whom it concerns.
 macro_rules! fact {
-    ($type:ident, $kind:literal) => {
+    ($type:ident, $kind:literal, $concerns:ident) => {
         impl Message for $type {
             const KIND: &'static str = $kind;
             const EXCHANGE: &'static str = topology::EVENTS;
+
+            fn routing_key(&self) -> Cow<'static, str> {
+                Cow::Owned(format!("{}.{}", $kind, self.$concerns))
+            }
         }
     };
 }
@@ -32,7 +41,7 @@ pub struct OrderAccepted {
     /// When it was placed.
     pub placed_at: DateTime<Utc>,
 }
-fact!(OrderAccepted, "order.accepted.v1");
+fact!(OrderAccepted, "order.accepted.v1", account_id);
 
 /// `order.completed.v1`: every resource of the order is active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +53,7 @@ pub struct OrderCompleted {
     /// The resources it created.
     pub resource_ids: Vec<Uuid>,
 }
-fact!(OrderCompleted, "order.completed.v1");
+fact!(OrderCompleted, "order.completed.v1", account_id);
 
 /// `order.failed.v1`: the order is parked for a person to look at. It may still complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +65,7 @@ pub struct OrderFailed {
     /// Why, in words for the customer.
     pub problem: Problem,
 }
-fact!(OrderFailed, "order.failed.v1");
+fact!(OrderFailed, "order.failed.v1", account_id);
 
 /// `order.rejected.v1`: the order cannot be fulfilled as it was asked for. Final.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +80,7 @@ pub struct OrderRejected {
     /// Why, in words for the customer.
     pub problem: Problem,
 }
-fact!(OrderRejected, "order.rejected.v1");
+fact!(OrderRejected, "order.rejected.v1", account_id);
 
 /// `invoice.issued.v1`: the invoice has its number and can no longer change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +99,7 @@ pub struct InvoiceIssued {
     /// When it was issued.
     pub issued_at: DateTime<Utc>,
 }
-fact!(InvoiceIssued, "invoice.issued.v1");
+fact!(InvoiceIssued, "invoice.issued.v1", account_id);
 
 /// `invoice.delivered.v1`: the mail with the document was accepted by the recipient's mail server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,4 +115,21 @@ pub struct InvoiceDelivered {
     /// When the mail was accepted.
     pub delivered_at: DateTime<Utc>,
 }
-fact!(InvoiceDelivered, "invoice.delivered.v1");
+fact!(InvoiceDelivered, "invoice.delivered.v1", account_id);
+
+/// `message.rejected.v1`: a message of a partner system cannot be taken as it is. It was parked for a
+/// person to look at, and nothing came of it. Sent to whoever published it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRejected {
+    /// The partner system: the broker user.
+    pub publisher: String,
+    /// Property `message_id` as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Property `type` as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_type: Option<String>,
+    /// Why, and what to do about it.
+    pub problem: Problem,
+}
+fact!(MessageRejected, "message.rejected.v1", publisher);

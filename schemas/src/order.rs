@@ -40,14 +40,19 @@ impl OrderRequest {
 }
 
 /// `order.place.v1`: an account asks for a resource.
+///
+/// A partner system says which account asks for what, under an `external_ref`. The rest is for the
+/// ingress to say; from anybody else it is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPlace {
-    /// The order's id; see [`order_id`].
-    pub order_id: Uuid,
+    /// The order's id; see [`order_id`]. From an ingress only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<Uuid>,
     /// The account that orders and will be invoiced.
     pub account_id: Uuid,
-    /// When it was accepted.
-    pub placed_at: DateTime<Utc>,
+    /// When it was accepted. From an ingress only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<DateTime<Utc>>,
     /// What is ordered.
     pub request: OrderRequest,
 }

@@ -14,6 +14,11 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use crate::Message;
+use crate::event::MessageRejected;
+
 /// Public entry for orders. Topic; routing key `<publisher>.<kind>`.
 pub const ORDERS: &str = "orders";
 /// Public entry for tickets. Topic; routing key `<publisher>.<kind>`.
@@ -22,7 +27,8 @@ pub const TICKETS: &str = "tickets";
 pub const INVOICES: &str = "invoices";
 /// Commands between our pools. Topic; routing key is the kind.
 pub const WORK: &str = "work";
-/// Public facts. Topic; routing key is the kind. Nobody need listen, so it has no alternate exchange.
+/// Public facts. Topic; routing key `<kind>.<whom it concerns>`. Nobody need listen, so it has no
+/// alternate exchange.
 pub const EVENTS: &str = "events";
 /// Messages that wait. Topic; routing key `<level>.<queue>`.
 pub const RETRY: &str = "retry";
@@ -247,6 +253,8 @@ pub enum QueueType {
     Retry(Duration),
     /// Keeps messages until somebody decides.
     Park,
+    /// Read by a partner system. One that does not read loses the oldest, and holds up nobody.
+    Answers,
 }
 
 /// A durable queue with its bindings.
@@ -312,6 +320,25 @@ pub fn queues() -> Vec<Queue> {
         });
     }
     queues
+}
+
+/// The most messages that wait for a partner system.
+pub const MOST_ANSWERS: i64 = 100_000;
+
+/// The queue in which the partner system `publisher` finds what became of its messages, and every
+/// fact about the accounts that it acts for.
+pub fn answers(publisher: &str, accounts: &[Uuid]) -> Queue {
+    let mut bindings = vec![(EVENTS, format!("{}.{publisher}", MessageRejected::KIND))];
+    bindings.extend(
+        accounts
+            .iter()
+            .map(|account| (EVENTS, format!("*.*.*.{account}"))),
+    );
+    Queue {
+        name: format!("answers.{publisher}"),
+        kind: QueueType::Answers,
+        bindings,
+    }
 }
 
 /// Where the messages are kept that `queue` gave up.

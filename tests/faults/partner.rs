@@ -93,14 +93,15 @@ impl Letter {
             "region": "eu-central", "name": name, "external_ref": reference,
         }))
         .unwrap();
+        let order_id = order_id(account_id, request.external_ref.as_ref());
         let place = OrderPlace {
-            order_id: order_id(account_id, request.external_ref.as_ref()),
+            order_id: Some(order_id),
             account_id,
-            placed_at: chrono::Utc::now(),
+            placed_at: Some(chrono::Utc::now()),
             request,
         };
         Self {
-            order_id: place.order_id,
+            order_id,
             exchange: ORDERS,
             key: format!("partner.{}", OrderPlace::KIND),
             properties: BasicProperties::default()

@@ -10,6 +10,7 @@ mod invoice;
 mod mail;
 mod operations;
 mod order;
+mod partner;
 mod provisioning;
 mod reconciling;
 mod trace;
@@ -27,6 +28,7 @@ pub(crate) fn register(suite: &mut Suite) {
     mail::register(suite);
     operations::register(suite);
     order::register(suite);
+    partner::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
     trace::register(suite);

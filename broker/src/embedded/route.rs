@@ -53,7 +53,7 @@ impl Router {
     pub(super) fn delay(&self, queue: &Queue) -> Option<Duration> {
         match queue.kind {
             QueueType::Retry(delay) => Some(scaled(delay, self.retry_scale)),
-            QueueType::Work | QueueType::Park => None,
+            QueueType::Work | QueueType::Park | QueueType::Answers => None,
         }
     }
 
@@ -67,7 +67,7 @@ impl Router {
         match self.queues.get(queue)?.kind {
             QueueType::Work => Some((DEAD, queue)),
             QueueType::Retry(_) => Some((REQUEUE, routing_key)),
-            QueueType::Park => None,
+            QueueType::Park | QueueType::Answers => None,
         }
     }
 

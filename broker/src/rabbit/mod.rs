@@ -4,6 +4,7 @@
 //! and never receive anything. Here every session is built anew by whoever owns it. Every await has
 //! a timeout, for lapin's can wait for ever on a broker that is blocked or half dead.
 
+pub(crate) mod access;
 mod consumer;
 mod publisher;
 pub(crate) mod topology;
@@ -58,6 +59,10 @@ impl Server {
 
     pub(crate) fn user(&self) -> &str {
         &self.uri.authority.userinfo.username
+    }
+
+    pub(crate) fn vhost(&self) -> &str {
+        &self.uri.vhost
     }
 
     /// Opens a connection for `purpose`, which RabbitMQ's connection list will show.

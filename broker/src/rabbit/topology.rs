@@ -1,12 +1,14 @@
 //! The topology of `schemas` on RabbitMQ. Arguments are the same for 3.10 and 4.x.
 
 use anyhow::{Context, bail};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use schemas::topology::{
-    DEAD, DELIVERY_LIMIT, Exchange, ExchangeType, NO_DELIVERY_LIMIT, Queue, QueueType, REQUEUE,
-    exchanges, queues,
+    DEAD, DELIVERY_LIMIT, Exchange, ExchangeType, MOST_ANSWERS, NO_DELIVERY_LIMIT, Queue,
+    QueueType, REQUEUE, exchanges, queues,
 };
 
 use super::{SENT_FRAME, Server, call, close, open_channel};
@@ -19,32 +21,69 @@ pub(crate) async fn apply(server: &Server, retry_scale: f64) -> anyhow::Result<(
         declare_exchange(&channel, &exchange).await?;
     }
     for queue in queues() {
-        let arguments = arguments(&queue, retry_scale);
-        let declaring = channel.queue_declare(
-            queue.name.as_str().into(),
-            QueueDeclareOptions::durable(),
-            arguments,
-        );
-        call("declare", declaring).await.with_context(|| {
-            format!(
-                "declare queue {}; if it exists with other arguments, delete it first",
-                queue.name
-            )
-        })?;
-        for (exchange, key) in &queue.bindings {
-            let binding = channel.queue_bind(
-                queue.name.as_str().into(),
-                (*exchange).into(),
-                key.as_str().into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            );
-            call("bind", binding)
-                .await
-                .with_context(|| format!("bind {} to {exchange}", queue.name))?;
-        }
+        declare_queue(&channel, &queue, retry_scale).await?;
     }
     close(&connection).await;
+    Ok(())
+}
+
+/// Declares one queue that is not part of the topology, with its bindings, and takes those away that
+/// it shall not have any more.
+pub(crate) async fn declare(
+    server: &Server,
+    queue: &Queue,
+    stale: &[(&'static str, String)],
+) -> anyhow::Result<()> {
+    let connection = server.connect("topology", SENT_FRAME).await?;
+    let channel = open_channel(&connection).await?;
+    declare_queue(&channel, queue, 1.0).await?;
+    for (exchange, key) in stale {
+        let (queue, exchange, key) = (queue.name.as_str(), *exchange, key.as_str());
+        let table = FieldTable::default();
+        let unbinding = channel.queue_unbind(queue.into(), exchange.into(), key.into(), table);
+        call("unbind", unbinding)
+            .await
+            .with_context(|| format!("unbind {queue} from {exchange}"))?;
+    }
+    close(&connection).await;
+    Ok(())
+}
+
+/// Deletes a queue with everything in it; it need not exist.
+pub(crate) async fn remove(server: &Server, queue: &str) -> anyhow::Result<()> {
+    let connection = server.connect("topology", SENT_FRAME).await?;
+    let channel = open_channel(&connection).await?;
+    let deleting = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+    let deleted = call("delete", deleting).await;
+    deleted.with_context(|| format!("delete queue {queue}"))?;
+    close(&connection).await;
+    Ok(())
+}
+
+async fn declare_queue(channel: &Channel, queue: &Queue, retry_scale: f64) -> anyhow::Result<()> {
+    let declaring = channel.queue_declare(
+        queue.name.as_str().into(),
+        QueueDeclareOptions::durable(),
+        arguments(queue, retry_scale),
+    );
+    call("declare", declaring).await.with_context(|| {
+        format!(
+            "declare queue {}; if it exists with other arguments, delete it first",
+            queue.name
+        )
+    })?;
+    for (exchange, key) in &queue.bindings {
+        let binding = channel.queue_bind(
+            queue.name.as_str().into(),
+            (*exchange).into(),
+            key.as_str().into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        call("bind", binding)
+            .await
+            .with_context(|| format!("bind {} to {exchange}", queue.name))?;
+    }
     Ok(())
 }
 
@@ -76,7 +115,7 @@ fn arguments(queue: &Queue, retry_scale: f64) -> FieldTable {
     arguments.insert("x-queue-type".into(), text("quorum"));
     let limit = match queue.kind {
         QueueType::Work => DELIVERY_LIMIT,
-        QueueType::Retry(_) | QueueType::Park => NO_DELIVERY_LIMIT,
+        QueueType::Retry(_) | QueueType::Park | QueueType::Answers => NO_DELIVERY_LIMIT,
     };
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
     match queue.kind {
@@ -91,6 +130,11 @@ fn arguments(queue: &Queue, retry_scale: f64) -> FieldTable {
             arguments.insert("x-dead-letter-exchange".into(), text(REQUEUE));
         }
         QueueType::Park => return arguments,
+        QueueType::Answers => {
+            let most = AMQPValue::LongLongInt(MOST_ANSWERS);
+            arguments.insert("x-max-length".into(), most);
+            return arguments;
+        }
     }
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     arguments.insert("x-overflow".into(), text("reject-publish"));

@@ -4,20 +4,21 @@
 //! says.
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
-use chrono::Utc;
+use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, Refused, crash_point};
+use chrono::{DateTime, Utc};
 use entity::account;
 use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
-use schemas::Problem;
-use schemas::event::{OrderAccepted, OrderRejected};
-use schemas::order::{OrderPlace, OrderRequest};
+use schemas::event::{MessageRejected, OrderAccepted, OrderRejected};
+use schemas::order::{OrderPlace, OrderRequest, order_id as order_id_of};
 use schemas::provision::{ResourceProvision, resource_id};
 use schemas::topology::{self, WorkQueue};
+use schemas::{Message, Problem};
 use sea_orm::{ActiveModelTrait, DatabaseConnection};
+use uuid::Uuid;
 
 use crate::store::catalog::{self, PriceSnapshot};
-use crate::store::{self, orders, resources, stages};
+use crate::store::{self, orders, publishers, resources, stages};
 
 use super::{permanent, show_failure};
 
@@ -32,7 +33,7 @@ pub(crate) struct PlaceOrder {
 struct Planned {
     prices: Vec<PriceSnapshot>,
     provider: String,
-    provider_account_id: uuid::Uuid,
+    provider_account_id: Uuid,
     sku: String,
 }
 
@@ -44,15 +45,7 @@ impl Handler for PlaceOrder {
     }
 
     async fn handle(&self, message: &Envelope<OrderPlace>) -> Handled {
-        let place = &message.body;
-        let publisher = message.publisher.as_deref().unwrap_or_default();
-        if !self.trusted.iter().any(|trusted| trusted == publisher) {
-            let error = anyhow!(
-                "publisher {publisher:?} may not place orders for account {}",
-                place.account_id
-            );
-            return Err(permanent("unauthenticated", error));
-        }
+        let place = &self.admit(message).await?;
         let account = catalog::account(&self.db, place.account_id)
             .await
             .context("find the account")?;
@@ -64,7 +57,7 @@ impl Handler for PlaceOrder {
             .await
             .context("find the order")?
         {
-            return self.repeated(message, &order).await;
+            return self.repeated(message, place, &order).await;
         }
         let inserted = match self.plan(&account, place).await? {
             Ok(planned) => self.accept(place, planned).await?,
@@ -77,18 +70,104 @@ impl Handler for PlaceOrder {
             .await
             .context("find the order")?;
         let order = order.context("the order that was just stored is gone")?;
-        self.repeated(message, &order).await
+        self.repeated(message, place, &order).await
     }
 
     async fn failed(&self, message: &Envelope<OrderPlace>, error: &str, next: Next) {
-        show_failure(&self.db, message.body.order_id, stages::PLACE, error, next).await;
+        // A message of a partner system has no stage before it is taken in.
+        if let Some(order_id) = message.body.order_id.filter(|_| self.is_trusted(message)) {
+            show_failure(&self.db, order_id, stages::PLACE, error, next).await;
+        }
+    }
+
+    fn refused(&self, refused: &Refused<'_>) -> Option<Outgoing> {
+        let publisher = refused.publisher?;
+        let partner = !self.trusted.iter().any(|trusted| trusted == publisher);
+        partner.then(|| {
+            let rejected = MessageRejected {
+                publisher: publisher.to_owned(),
+                message_id: refused.message_id.map(str::to_owned),
+                message_type: refused.message_type.map(str::to_owned),
+                problem: problem_of(refused.reason, refused.error),
+            };
+            Outgoing::once(refused.id, refused.correlation_id, &rejected)
+        })
     }
 }
 
+/// An order that somebody may place.
+struct Admitted {
+    order_id: Uuid,
+    account_id: Uuid,
+    placed_at: DateTime<Utc>,
+    request: OrderRequest,
+}
+
 impl PlaceOrder {
+    fn is_trusted(&self, message: &Envelope<OrderPlace>) -> bool {
+        let publisher = message.publisher.as_deref().unwrap_or_default();
+        self.trusted.iter().any(|trusted| trusted == publisher)
+    }
+
+    /// Whether the publisher may place this order. An ingress has checked it; of a partner system
+    /// only its name is known, by the broker.
+    async fn admit(&self, message: &Envelope<OrderPlace>) -> Result<Admitted, Failure> {
+        let OrderPlace {
+            order_id,
+            account_id,
+            placed_at,
+            request,
+        } = message.body.clone();
+        if self.is_trusted(message) {
+            let (Some(order_id), Some(placed_at)) = (order_id, placed_at) else {
+                let error = anyhow!("an ingress must say order_id and placed_at");
+                return Err(permanent("schema", error));
+            };
+            return Ok(Admitted {
+                order_id,
+                account_id,
+                placed_at,
+                request,
+            });
+        }
+        let name = message.publisher.as_deref().unwrap_or_default();
+        let publisher = publishers::find(&self.db, name).await;
+        let publisher = publisher.context("find the publisher")?;
+        let Some(publisher) = publisher.filter(|known| known.row.revoked_at.is_none()) else {
+            let error = anyhow!(
+                "{name:?} may publish nothing; property user_id must name a publisher, see flow publisher"
+            );
+            return Err(permanent("unauthenticated", error));
+        };
+        if !publisher.may_publish(OrderPlace::KIND) || !publisher.accounts.contains(&account_id) {
+            let error = anyhow!("{name} may not place orders for account {account_id}");
+            return Err(permanent("forbidden", error));
+        }
+        let Some(key) = &request.external_ref else {
+            let error =
+                anyhow!("request.external_ref is missing: it makes a repeated order the same one");
+            return Err(permanent("schema", error));
+        };
+        Ok(Admitted {
+            order_id: order_id_of(account_id, Some(key)),
+            account_id,
+            placed_at: store::now(&self.db).await.context("ask for the time")?,
+            request,
+        })
+    }
+
     /// What follows from an order that is stored: the same, however often it arrives.
-    async fn repeated(&self, message: &Envelope<OrderPlace>, order: &order::Model) -> Handled {
-        let place = &message.body;
+    async fn repeated(
+        &self,
+        message: &Envelope<OrderPlace>,
+        place: &Admitted,
+        order: &order::Model,
+    ) -> Handled {
+        // A partner system does not say which story its message belongs to: that of the order.
+        let follow_up = |mut outgoing: Outgoing| {
+            outgoing.correlation_id = order.id;
+            outgoing
+        };
         if order.account_id != place.account_id || order.request_sha256 != place.request.sha256() {
             // The first one wins. The ingress answers 422 to this; here it came another way, or past
             // an ingress that did not know the first yet.
@@ -101,7 +180,9 @@ impl PlaceOrder {
                     order.id
                 ),
             );
-            return Ok(vec![message.follow_up(&rejected(place, problem))]);
+            return Ok(vec![follow_up(
+                message.follow_up(&rejected(place, problem)),
+            )]);
         }
         if order.state == OrderState::Rejected {
             let problem = order
@@ -109,14 +190,16 @@ impl PlaceOrder {
                 .as_deref()
                 .and_then(|json| serde_json::from_str(json).ok());
             let problem = problem.context("the rejected order has no readable problem")?;
-            return Ok(vec![message.follow_up(&rejected(place, problem))]);
+            return Ok(vec![follow_up(
+                message.follow_up(&rejected(place, problem)),
+            )]);
         }
-        let mut outgoing = vec![message.follow_up(&OrderAccepted {
+        let mut outgoing = vec![follow_up(message.follow_up(&OrderAccepted {
             order_id: order.id,
             account_id: order.account_id,
             external_ref: place.request.external_ref.clone(),
             placed_at: order.placed_at,
-        })];
+        }))];
         for resource in resources::of_order(&self.db, order.id)
             .await
             .context("find the resources")?
@@ -140,7 +223,7 @@ impl PlaceOrder {
     async fn plan(
         &self,
         account: &account::Model,
-        place: &OrderPlace,
+        place: &Admitted,
     ) -> Result<Result<Planned, Problem>, Failure> {
         let request = &place.request;
         if let Some(external_ref) = &request.external_ref {
@@ -224,7 +307,7 @@ impl PlaceOrder {
         }))
     }
 
-    async fn accept(&self, place: &OrderPlace, planned: Planned) -> Result<bool, Failure> {
+    async fn accept(&self, place: &Admitted, planned: Planned) -> Result<bool, Failure> {
         let transaction = store::begin(&self.db).await?;
         let order = order::Model {
             prices: Some(serde_json::to_string(&planned.prices)?),
@@ -250,7 +333,7 @@ impl PlaceOrder {
         Ok(true)
     }
 
-    async fn reject(&self, place: &OrderPlace, problem: &Problem) -> Result<bool, Failure> {
+    async fn reject(&self, place: &Admitted, problem: &Problem) -> Result<bool, Failure> {
         let transaction = store::begin(&self.db).await?;
         let mut order = order::Model {
             problem: Some(serde_json::to_string(problem)?),
@@ -270,7 +353,18 @@ fn refusal(name: &str, title: &str, detail: String) -> Problem {
     Problem::new(name, 422, title, detail)
 }
 
-fn rejected(place: &OrderPlace, problem: Problem) -> OrderRejected {
+/// What a partner system reads when its message is refused.
+fn problem_of(reason: &str, error: &str) -> Problem {
+    let (name, status, title) = match reason {
+        "unauthenticated" => ("unknown-publisher", 401, "The publisher is not known"),
+        "forbidden" | "unknown_account" => ("forbidden", 403, "The publisher may not do this"),
+        "too_large" => ("too-large", 413, "The message is too large"),
+        _ => ("invalid-message", 422, "The message cannot be read"),
+    };
+    Problem::new(name, status, title, error)
+}
+
+fn rejected(place: &Admitted, problem: Problem) -> OrderRejected {
     OrderRejected {
         order_id: place.order_id,
         account_id: place.account_id,
@@ -279,7 +373,7 @@ fn rejected(place: &OrderPlace, problem: Problem) -> OrderRejected {
     }
 }
 
-fn row(place: &OrderPlace, state: OrderState) -> order::Model {
+fn row(place: &Admitted, state: OrderState) -> order::Model {
     let request = &place.request;
     order::Model {
         id: place.order_id,
@@ -303,7 +397,7 @@ fn row(place: &OrderPlace, state: OrderState) -> order::Model {
 }
 
 fn planned_resource(
-    place: &OrderPlace,
+    place: &Admitted,
     planned: &Planned,
     ordinal: u32,
 ) -> anyhow::Result<resource::Model> {

@@ -238,9 +238,9 @@ impl World<'_> {
             external_ref: (wish == Wish::Reference).then(|| "ref-1".parse().unwrap()),
         };
         let place = OrderPlace {
-            order_id,
+            order_id: Some(order_id),
             account_id,
-            placed_at: DateTime::<Utc>::UNIX_EPOCH,
+            placed_at: Some(DateTime::<Utc>::UNIX_EPOCH),
             request,
         };
         self.placed.insert(order_id);

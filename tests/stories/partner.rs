@@ -1,0 +1,394 @@
+//! Partner systems: publish straight to RabbitMQ with credentials of their own, and read what became
+//! of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::client::small_server;
+use crate::support::database::{number, texts};
+use crate::support::suite::{Servers, Suite};
+use crate::support::system::{System, World};
+use crate::support::wait::{eventually, within};
+
+const KIND: &str = "order.place.v1";
+/// Of the accounts here.
+const OPTIONS: [&str; 8] = [
+    "--country",
+    "DE",
+    "--currency",
+    "EUR",
+    "--locale",
+    "en",
+    "--email",
+    "billing@customer.example",
+];
+
+pub(crate) fn register(suite: &mut Suite) {
+    let worlds = [World::Distributed, World::RabbitSqlite];
+    suite.story(
+        "a_partner_orders_by_message_and_reads_what_became_of_it",
+        &worlds,
+        ordered_by_message,
+    );
+    suite.story(
+        "what_a_partner_may_not_do_is_refused_and_said",
+        &worlds,
+        refused_and_said,
+    );
+    suite.story(
+        "a_partner_gets_a_new_password_and_is_shut_out",
+        &[World::Distributed],
+        rotated_and_revoked,
+    );
+}
+
+/// A partner system that was let in.
+struct Partner {
+    name: String,
+    password: String,
+    url: String,
+}
+
+/// A connection of it.
+struct Session {
+    name: String,
+    connection: Connection,
+    channel: Channel,
+}
+
+impl Partner {
+    /// Lets one in for these accounts.
+    async fn create(system: &System, accounts: &[&str]) -> Self {
+        let name = format!("acme-{}", Uuid::now_v7().simple());
+        let accounts = accounts.join(",");
+        let create = ["publisher", "create", &name, "--accounts", &accounts];
+        let printed = administer(system, &create).await;
+        assert!(printed.contains(&format!("answers.{name}")), "{printed}");
+        Self {
+            password: word_behind(&printed, "password"),
+            url: system.vhost.as_ref().unwrap().url(),
+            name,
+        }
+    }
+
+    async fn connect(&self) -> lapin::Result<Session> {
+        let mut url: url::Url = self.url.parse().unwrap();
+        url.set_username(&self.name).unwrap();
+        url.set_password(Some(&self.password)).unwrap();
+        let connection = Connection::connect(url.as_str(), ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Session {
+            name: self.name.clone(),
+            connection,
+            channel,
+        })
+    }
+
+    async fn end(&self, system: &System) {
+        administer(system, &["publisher", "revoke", &self.name]).await;
+    }
+}
+
+impl Session {
+    fn properties(&self) -> BasicProperties {
+        BasicProperties::default()
+            .with_type(KIND.into())
+            .with_content_type("application/json".into())
+            .with_message_id(Uuid::now_v7().to_string().into())
+            .with_user_id(self.name.as_str().into())
+            .with_delivery_mode(2)
+    }
+
+    /// Publishes as it should be done, and waits for the confirm.
+    async fn order(&self, body: &Value) -> lapin::Result<()> {
+        let key = format!("{}.{KIND}", self.name);
+        self.publish("orders", &key, self.properties(), body).await
+    }
+
+    async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        properties: BasicProperties,
+        body: &Value,
+    ) -> lapin::Result<()> {
+        let (body, options) = (body.to_string(), BasicPublishOptions::default());
+        let publishing = self.channel.basic_publish(
+            exchange.into(),
+            key.into(),
+            options,
+            body.as_bytes(),
+            properties,
+        );
+        publishing.await?.await.map(drop)
+    }
+
+    /// Reads answers until one of each of these kinds is there. Returns all of them.
+    async fn answers(&self, kinds: &[&str]) -> Vec<(String, Value)> {
+        let queue = format!("answers.{}", self.name);
+        let channel = self.connection.create_channel().await.unwrap();
+        let consuming = channel.basic_consume(
+            queue.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut deliveries = consuming.await.unwrap();
+        let mut missing: BTreeSet<&str> = kinds.iter().copied().collect();
+        let mut answers = Vec::new();
+        let reading = async {
+            while !missing.is_empty() {
+                let delivery = deliveries.next().await.unwrap().unwrap();
+                delivery
+                    .acker
+                    .ack(BasicAckOptions::default())
+                    .await
+                    .unwrap();
+                let kind = delivery.properties.kind().as_ref().unwrap().to_string();
+                missing.remove(kind.as_str());
+                answers.push((kind, serde_json::from_slice(&delivery.data).unwrap()));
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+        assert!(read.is_ok(), "{missing:?} are missing: {answers:?}");
+        channel.close(200, "read".into()).await.unwrap();
+        answers
+    }
+}
+
+/// Runs a command with the management API of RabbitMQ.
+async fn administer(system: &System, arguments: &[&str]) -> String {
+    let api = Servers::of_environment().amqp_admin;
+    let mut all = arguments.to_vec();
+    all.extend(["--admin-url", &api]);
+    system.flow(&all).await
+}
+
+fn word_behind(text: &str, label: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.expect("it is printed").to_owned()
+}
+
+fn order(account: &str, reference: &str) -> Value {
+    let mut request = small_server("web");
+    request["external_ref"] = reference.into();
+    json!({ "account_id": account, "request": request })
+}
+
+fn of_kind<'a>(answers: &'a [(String, Value)], kind: &str) -> &'a Value {
+    let answer = answers.iter().find(|(known, _)| known == kind);
+    &answer.expect("an answer").1
+}
+
+async fn ordered_by_message(world: World) {
+    let system = System::start(world).await;
+    let (account, customer) = system.account("Partner's customer", &OPTIONS).await;
+    let partner = Partner::create(&system, &[&account]).await;
+    let listed = system.flow(&["publisher", "list"]).await;
+    assert!(listed.contains(&partner.name) && listed.contains(&account));
+
+    let session = partner.connect().await.unwrap();
+    session.order(&order(&account, "po-1")).await.unwrap();
+    let facts = [
+        "order.accepted.v1",
+        "order.completed.v1",
+        "invoice.issued.v1",
+        "invoice.delivered.v1",
+    ];
+    let answers = session.answers(&facts).await;
+    let accepted = of_kind(&answers, "order.accepted.v1");
+    assert_eq!(accepted["external_ref"], "po-1");
+    let id = accepted["order_id"].as_str().unwrap();
+    assert_eq!(of_kind(&answers, "order.completed.v1")["order_id"], id);
+    assert_eq!(of_kind(&answers, "invoice.issued.v1")["order_id"], id);
+    let seen = customer.get(&format!("/v1/orders/{id}")).await;
+    assert_eq!(seen.body["status"], "completed");
+
+    // The same reference is the same order, whichever way it comes.
+    session.order(&order(&account, "po-1")).await.unwrap();
+    let again = session.answers(&["order.accepted.v1"]).await;
+    assert_eq!(of_kind(&again, "order.accepted.v1")["order_id"], id);
+    let mut same = small_server("web");
+    same["external_ref"] = "po-1".into();
+    let over_http = customer.order("po-1", &same).await;
+    assert_eq!(over_http.status, 202);
+    assert_eq!(over_http.body["id"], id);
+    // Another content under it is refused, and the first one stands.
+    let mut other = order(&account, "po-1");
+    other["request"]["plan"] = "l".into();
+    session.order(&other).await.unwrap();
+    let refused = session.answers(&["order.rejected.v1"]).await;
+    let problem = &of_kind(&refused, "order.rejected.v1")["problem"];
+    assert!(
+        problem["type"]
+            .as_str()
+            .unwrap()
+            .ends_with("/idempotency-key-reused"),
+        "{problem}"
+    );
+    assert_eq!(system.provider.created().await.len(), 1);
+    partner.end(&system).await;
+    system.finish().await;
+}
+
+async fn refused_and_said(world: World) {
+    let system = System::start(world).await;
+    let (own, _) = system.account("Partner's customer", &OPTIONS).await;
+    let (foreign, _) = system.account("Somebody else", &OPTIONS).await;
+    let partner = Partner::create(&system, &[&own]).await;
+
+    // What the broker refuses ends the channel, and nothing of it arrives.
+    let internal = ["work", "requeue", "retry", "dead", "events", "unrouted", ""];
+    let own_key = format!("{}.{KIND}", partner.name);
+    for exchange in internal {
+        let session = partner.connect().await.unwrap();
+        let body = order(&own, "internal");
+        for key in [own_key.as_str(), "order"] {
+            let sent = session.publish(exchange, key, session.properties(), &body);
+            assert!(sent.await.is_err(), "{exchange:?} {key:?} is open");
+        }
+    }
+    for key in ["ingress.order.place.v1", "other.order.place.v1", KIND] {
+        let session = partner.connect().await.unwrap();
+        let body = order(&own, "foreign-prefix");
+        let sent = session.publish("orders", key, session.properties(), &body);
+        assert!(sent.await.is_err(), "the prefix of {key:?} is open");
+    }
+    let session = partner.connect().await.unwrap();
+    let spoofed = session.properties().with_user_id("flow".into());
+    let body = order(&own, "spoofed");
+    let sent = session.publish("orders", &own_key, spoofed, &body);
+    assert!(sent.await.is_err(), "a foreign user_id was taken");
+    let session = partner.connect().await.unwrap();
+    let options = QueueDeclareOptions::default();
+    let declared = session
+        .channel
+        .queue_declare("mine".into(), options, FieldTable::default());
+    assert!(declared.await.is_err(), "it declared a queue");
+    let session = partner.connect().await.unwrap();
+    let options = BasicConsumeOptions::default();
+    let read =
+        session
+            .channel
+            .basic_consume("order".into(), "".into(), options, FieldTable::default());
+    assert!(read.await.is_err(), "it reads our queue");
+
+    // What the first handler refuses is parked, and said.
+    let session = partner.connect().await.unwrap();
+    let mut without = order(&own, "x");
+    without["request"]
+        .as_object_mut()
+        .unwrap()
+        .remove("external_ref");
+    for (body, name) in [
+        (order(&foreign, "foreign"), "forbidden"),
+        (without, "invalid-message"),
+        (json!({ "account_id": own }), "invalid-message"),
+    ] {
+        session.order(&body).await.unwrap();
+        let answers = session.answers(&["message.rejected.v1"]).await;
+        let problem = &of_kind(&answers, "message.rejected.v1")["problem"];
+        let kind = problem["type"].as_str().unwrap();
+        assert!(kind.ends_with(&format!("/{name}")), "{problem}");
+    }
+    let mut unknown = order(&own, "unknown-plan");
+    unknown["request"]["plan"] = "xxl".into();
+    session.order(&unknown).await.unwrap();
+    let answers = session.answers(&["order.rejected.v1"]).await;
+    let rejected = of_kind(&answers, "order.rejected.v1");
+    assert_eq!(rejected["external_ref"], "unknown-plan");
+    assert!(
+        rejected["problem"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("xxl")
+    );
+
+    // Without user_id nobody knows whom to answer.
+    let anonymous = BasicProperties::default()
+        .with_type(KIND.into())
+        .with_content_type("application/json".into());
+    let body = order(&own, "anonymous");
+    let sent = session.publish("orders", &own_key, anonymous, &body);
+    sent.await.unwrap();
+    let db = system.db().await;
+    eventually("four parked messages", async || {
+        (number(&db, "SELECT count(*) FROM parked_message").await == 4).then_some(())
+    })
+    .await;
+    let reasons = texts(&db, "SELECT reason FROM parked_message ORDER BY reason").await;
+    assert_eq!(
+        reasons,
+        ["forbidden", "schema", "schema", "unauthenticated"]
+    );
+    assert_eq!(system.provider.created().await.len(), 0);
+    drop(db);
+    partner.end(&system).await;
+    system.finish_with(4).await;
+}
+
+async fn rotated_and_revoked(world: World) {
+    let system = System::start(world).await;
+    let (account, _) = system.account("Partner's customer", &OPTIONS).await;
+    let mut partner = Partner::create(&system, &[&account]).await;
+    let printed = administer(&system, &["publisher", "rotate", &partner.name]).await;
+    assert!(partner.connect().await.is_err(), "the old password works");
+    partner.password = word_behind(&printed, "password");
+    let session = partner.connect().await.unwrap();
+    session.order(&order(&account, "po-1")).await.unwrap();
+    session.answers(&["order.completed.v1"]).await;
+
+    // Nobody has read its last message when it is shut out.
+    let second = partner.connect().await.unwrap();
+    partner.end(&system).await;
+    within(
+        Duration::from_secs(20),
+        "its connections to be closed",
+        async || {
+            (!session.connection.status().connected() && !second.connection.status().connected())
+                .then_some(())
+        },
+    )
+    .await;
+    assert!(partner.connect().await.is_err(), "it is let in");
+    let listed = system.flow(&["publisher", "list"]).await;
+    assert!(
+        !listed.contains(&format!("{:<24}-", partner.name)),
+        "{listed}"
+    );
+    // For somebody without the management API the lines are printed.
+    let name = format!("acme-{}", Uuid::now_v7().simple());
+    let create = ["publisher", "create", &name, "--accounts", &account];
+    let printed = system.flow(&create).await;
+    assert!(
+        printed.contains("rabbitmqctl set_topic_permissions"),
+        "{printed}"
+    );
+    let db = system.db().await;
+    let audited = "SELECT action FROM audit_entry WHERE action LIKE 'publisher.%' ORDER BY at";
+    assert_eq!(
+        texts(&db, audited).await,
+        [
+            "publisher.allow",
+            "publisher.rotate",
+            "publisher.revoke",
+            "publisher.allow"
+        ]
+    );
+    drop(db);
+    system.finish().await;
+}

@@ -25,8 +25,6 @@ use crate::store::{self, documents, invoices, mails, stages};
 
 use super::{missing, permanent, show_failure};
 
-/// How soon to look again at a mail that somebody else is at: mostly it is sent a moment later.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How long everything before the body may take, and how long another worker waits when this one
 /// dies before the body.
 const BEFORE_BODY: Duration = Duration::from_secs(45);
@@ -182,7 +180,7 @@ impl SendEmail {
     async fn busy(&self, delivery: &email_delivery::Model) -> Result<Failure, Failure> {
         let left = mails::lease_left(&self.db, delivery.id).await?;
         Ok(Failure::NotYet(
-            left.min(LOOK_AGAIN),
+            left,
             anyhow!("another worker is at it for {left:?} at most"),
         ))
     }

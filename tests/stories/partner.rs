@@ -2,6 +2,7 @@
 //! of it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,7 +17,8 @@ use uuid::Uuid;
 
 use crate::support::client::small_server;
 use crate::support::database::{number, texts};
-use crate::support::suite::{Servers, Suite};
+use crate::support::process::command;
+use crate::support::suite::{Need, Servers, Suite};
 use crate::support::system::{System, World};
 use crate::support::wait::{eventually, within};
 
@@ -49,6 +51,16 @@ pub(crate) fn register(suite: &mut Suite) {
         "a_partner_gets_a_new_password_and_is_shut_out",
         &[World::Distributed],
         rotated_and_revoked,
+    );
+    suite.story_with(
+        "the_example_publishers_work_as_they_are_printed",
+        &[
+            Need::RabbitMq,
+            Need::Postgres,
+            Need::Wkhtmltopdf,
+            Need::Pika,
+        ],
+        example_publishers,
     );
 }
 
@@ -390,5 +402,45 @@ async fn rotated_and_revoked(world: World) {
         ]
     );
     drop(db);
+    system.finish().await;
+}
+
+/// In Python and in Rust: an order that is completed, and one that is refused.
+async fn example_publishers() {
+    let system = System::start(World::Distributed).await;
+    let (account, _) = system.account("Partner's customer", &OPTIONS).await;
+    let partner = Partner::create(&system, &[&account]).await;
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/order.py");
+    let built = Path::new(env!("CARGO_BIN_EXE_flow")).with_file_name("examples");
+    let rust = built.join("order").display().to_string();
+    // `cargo test` builds examples only where it builds everything.
+    assert!(
+        Path::new(&rust).exists(),
+        "first: cargo build --example order"
+    );
+    let python = python.display().to_string();
+    let mut url: url::Url = partner.url.parse().unwrap();
+    url.set_username(&partner.name).unwrap();
+    url.set_password(Some(&partner.password)).unwrap();
+    for line in [
+        vec!["/usr/bin/python3", python.as_str()],
+        vec![rust.as_str()],
+    ] {
+        for (plan, last) in [("s", "order.completed.v1"), ("xxl", "order.rejected.v1")] {
+            let mut program = command(line[0]);
+            program
+                .args(&line[1..])
+                .arg(format!("{}-{plan}", line.len()));
+            program.env("BROKER_URL", url.as_str());
+            program.env("ACCOUNT", &account).env("PLAN", plan);
+            let ended = program.output().await.unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+            assert_eq!(ended.status.success(), plan == "s", "{line:?}: {ended:?}");
+            let end = said.lines().last().unwrap_or_default();
+            assert!(end.starts_with(last), "{line:?}: {said}");
+        }
+    }
+    assert_eq!(system.provider.created().await.len(), 2);
+    partner.end(&system).await;
     system.finish().await;
 }

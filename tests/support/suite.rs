@@ -1,5 +1,6 @@
 //! Which stories there are, in which worlds they are told, and what is left out for want of servers.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ pub(crate) enum Need {
     Wkhtmltopdf,
     /// The programs pdftotext and pdftoppm.
     Poppler,
+    /// Python of the system with the module pika.
+    Pika,
 }
 
 fn missing(needs: &[Need]) -> Vec<Need> {
@@ -115,6 +118,7 @@ fn missing(needs: &[Need]) -> Vec<Need> {
         Need::Postgres => environment("TEST_DATABASE_URL").is_some(),
         Need::Wkhtmltopdf => program("wkhtmltopdf"),
         Need::Poppler => program("pdftotext") && program("pdftoppm"),
+        Need::Pika => Path::new("/usr/lib/python3/dist-packages/pika").is_dir(),
     };
     needs.iter().filter(|need| !has(need)).copied().collect()
 }

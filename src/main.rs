@@ -3,6 +3,7 @@
 //! One binary for everything. Each subcommand is a file; what it does lives in the crates.
 
 mod account;
+mod contract;
 mod database;
 mod dead;
 mod demo;
@@ -70,6 +71,8 @@ enum Command {
     Mail(mail::Args),
     /// Shows where our resources and those at the providers differ.
     Resource(resource::Args),
+    /// Prints or writes the published contract: JSON Schemas and AsyncAPI.
+    Contract(contract::Args),
     /// Renders an invoice from a JSON file, to try a template.
     Preview(preview::Args),
     /// Runs the simulated cloud provider.
@@ -113,6 +116,7 @@ async fn main() -> ExitCode {
         Command::Dead(args) => dead::run(args).await,
         Command::Mail(args) => mail::run(args).await,
         Command::Resource(args) => resource::run(args).await,
+        Command::Contract(args) => contract::run(args),
         Command::Preview(args) => preview::run(args).await,
         Command::ProviderSimulator(args) => provider_simulator::run(args).await,
         Command::MailSink(args) => mail_sink::run(args).await,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ macro_rules! fact {
 }
 
 /// `order.accepted.v1`: the order is valid and priced; its resources are about to be created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderAccepted {
     /// The order.
     pub order_id: Uuid,
@@ -44,7 +45,7 @@ pub struct OrderAccepted {
 fact!(OrderAccepted, "order.accepted.v1", account_id);
 
 /// `order.completed.v1`: every resource of the order is active.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCompleted {
     /// The order.
     pub order_id: Uuid,
@@ -56,7 +57,7 @@ pub struct OrderCompleted {
 fact!(OrderCompleted, "order.completed.v1", account_id);
 
 /// `order.failed.v1`: the order is parked for a person to look at. It may still complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderFailed {
     /// The order.
     pub order_id: Uuid,
@@ -68,7 +69,7 @@ pub struct OrderFailed {
 fact!(OrderFailed, "order.failed.v1", account_id);
 
 /// `order.rejected.v1`: the order cannot be fulfilled as it was asked for. Final.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderRejected {
     /// The order.
     pub order_id: Uuid,
@@ -83,7 +84,7 @@ pub struct OrderRejected {
 fact!(OrderRejected, "order.rejected.v1", account_id);
 
 /// `invoice.issued.v1`: the invoice has its number and can no longer change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceIssued {
     /// The invoice.
     pub invoice_id: Uuid,
@@ -102,7 +103,7 @@ pub struct InvoiceIssued {
 fact!(InvoiceIssued, "invoice.issued.v1", account_id);
 
 /// `invoice.delivered.v1`: the mail with the document was accepted by the recipient's mail server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceDelivered {
     /// The invoice.
     pub invoice_id: Uuid,
@@ -119,7 +120,7 @@ fact!(InvoiceDelivered, "invoice.delivered.v1", account_id);
 
 /// `message.rejected.v1`: a message of a partner system cannot be taken as it is. It was parked for a
 /// person to look at, and nothing came of it. Sent to whoever published it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageRejected {
     /// The partner system: the broker user.
     pub publisher: String,

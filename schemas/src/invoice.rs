@@ -1,5 +1,6 @@
 //! Invoices: what is owed for an order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -7,7 +8,7 @@ use crate::message::Message;
 use crate::topology;
 
 /// `invoice.issue.v1`: issue the invoice for a completed order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceIssue {
     /// The order to invoice.
     pub order_id: Uuid,

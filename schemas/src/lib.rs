@@ -9,6 +9,7 @@
 //! 3. Fields are only ever added to a published kind. A break is a new kind (`….v2`), consumed
 //!    beside the old one until the old queue is empty.
 
+pub mod contract;
 pub mod document;
 pub mod email;
 pub mod event;

@@ -1,6 +1,7 @@
 //! Orders: the request for a resource.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -10,13 +11,14 @@ use crate::topology;
 use crate::values::{Code, ExternalRef, ResourceName};
 
 /// What a customer asks for; the body of `POST /v1/orders`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderRequest {
     /// The offering in the catalogue.
     pub offering: Code,
     /// The plan of that offering.
     pub plan: Code,
-    /// How many resources, 1 to [`MAX_QUANTITY`].
+    /// How many resources.
+    #[schemars(range(min = 1, max = MAX_QUANTITY))]
     pub quantity: u32,
     /// The region of the offering to create them in.
     pub region: Code,
@@ -43,9 +45,9 @@ impl OrderRequest {
 ///
 /// A partner system says which account asks for what, under an `external_ref`. The rest is for the
 /// ingress to say; from anybody else it is not believed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderPlace {
-    /// The order's id; see [`order_id`]. From an ingress only.
+    /// The order's id, which follows from the account and the reference. From an ingress only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<Uuid>,
     /// The account that orders and will be invoiced.

@@ -1,12 +1,13 @@
 //! Errors as the reader gets them: problem details (RFC 9457), over HTTP and in rejection events.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the problem types are documented; the last segment is the stable name.
 pub const TYPE_BASE: &str = "https://customer-flow.dev/problems/";
 
 /// Problem details (RFC 9457 §3.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A stable URI that names the kind of problem.
     #[serde(rename = "type")]
@@ -27,7 +28,7 @@ pub struct Problem {
 }
 
 /// One field that was wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldError {
     /// The path of the field in the request: `quantity`, `lines[2].price`, or a header's name.
     pub field: String,

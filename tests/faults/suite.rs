@@ -3,6 +3,8 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -31,11 +33,11 @@ pub(crate) enum Choice {
 }
 
 /// What is told about a fault: a function over its scene.
-trait Story {
+trait Story: Send + Sync {
     fn tell<'a>(&'a self, scene: &'a mut Scene) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 }
 
-impl<F: AsyncFn(&mut Scene)> Story for F {
+impl<F: AsyncFn(&mut Scene) + Send + Sync> Story for F {
     fn tell<'a>(&'a self, scene: &'a mut Scene) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         Box::pin(self(scene))
     }
@@ -81,7 +83,7 @@ impl Suite {
         name: &'static str,
         story: F,
     ) where
-        F: AsyncFn(&mut Scene) + 'static,
+        F: AsyncFn(&mut Scene) + Send + Sync + 'static,
     {
         if choice == Choice::Fixed || self.everything {
             let story = Box::new(story);
@@ -133,23 +135,40 @@ impl Suite {
         let seed = environment("FAULTS_SEED").and_then(|seed| seed.parse().ok());
         let seed: u64 = seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
         println!("seed: {seed} (FAULTS_SEED={seed} repeats its choices)");
+        let lanes = environment("FAULTS_LANES").and_then(|lanes| lanes.parse().ok());
+        let (next, told) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..lanes.unwrap_or(1) {
+                scope.spawn(|| self.lane(seed, &next, &told));
+            }
+        });
+        let mut rows = told.into_inner().unwrap();
+        rows.sort_by_key(|(index, _)| *index);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Tells one fault after the other, whichever is next, on servers of its own.
+    fn lane(&self, seed: u64, next: &AtomicUsize, told: &Mutex<Vec<(usize, Row)>>) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let mut rows = Vec::new();
         runtime.block_on(async {
             let telling = async {
                 let mut servers = None;
-                for fault in &self.faults {
+                loop {
+                    let index = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(fault) = self.faults.get(index) else {
+                        return;
+                    };
                     let row = fault.run(&mut servers, seed).await;
                     let verdict = if row.wrong.is_empty() { "ok" } else { "FAILED" };
                     println!("test {} {} ... {verdict}", row.numbers, row.name);
                     for wrong in &row.wrong {
                         println!("    {wrong}");
                     }
-                    rows.push(row);
+                    told.lock().unwrap().push((index, row));
                 }
             };
             tokio::select! {
@@ -157,7 +176,6 @@ impl Suite {
                 () = interrupted() => println!("interrupted"),
             }
         });
-        rows
     }
 }
 

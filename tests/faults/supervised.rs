@@ -218,8 +218,8 @@ impl Program {
             let Some(status) = died else {
                 process.signal("CONT").await;
                 let status = process.terminate().await;
-                // It may be killed by a fault just now.
-                let killed = status.signal() == Some(9);
+                // It may be killed by a fault just now, or not have come to listen to signals yet.
+                let killed = matches!(status.signal(), Some(9 | 15));
                 assert!(
                     status.success() || killed,
                     "{} ended with {status}",

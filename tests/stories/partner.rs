@@ -306,9 +306,12 @@ async fn refused_and_said(world: World) {
         .as_object_mut()
         .unwrap()
         .remove("external_ref");
+    let mut many = order(&own, "many");
+    many["request"]["quantity"] = 1_000_000.into();
     for (body, name) in [
         (order(&foreign, "foreign"), "forbidden"),
         (without, "invalid-message"),
+        (many, "invalid-message"),
         (json!({ "account_id": own }), "invalid-message"),
     ] {
         session.order(&body).await.unwrap();
@@ -338,19 +341,19 @@ async fn refused_and_said(world: World) {
     let sent = session.publish("orders", &own_key, anonymous, &body);
     sent.await.unwrap();
     let db = system.db().await;
-    eventually("four parked messages", async || {
-        (number(&db, "SELECT count(*) FROM parked_message").await == 4).then_some(())
+    eventually("five parked messages", async || {
+        (number(&db, "SELECT count(*) FROM parked_message").await == 5).then_some(())
     })
     .await;
     let reasons = texts(&db, "SELECT reason FROM parked_message ORDER BY reason").await;
     assert_eq!(
         reasons,
-        ["forbidden", "schema", "schema", "unauthenticated"]
+        ["forbidden", "schema", "schema", "schema", "unauthenticated"]
     );
     assert_eq!(system.provider.created().await.len(), 0);
     drop(db);
     partner.end(&system).await;
-    system.finish_with(4).await;
+    system.finish_with(5).await;
 }
 
 async fn rotated_and_revoked(world: World) {

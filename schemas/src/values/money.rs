@@ -4,13 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::InvalidValue;
 
 /// An ISO 4217 currency that has minor units (or none, like JPY).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[A-Z]{3}$"))]
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
@@ -57,7 +59,7 @@ impl fmt::Display for Currency {
 }
 
 /// An amount of money. In JSON `{"minor": 1234, "exponent": 2, "currency": "EUR"}` is 12.34 EUR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "MoneyJson", into = "MoneyJson")]
 pub struct Money {
     /// The amount in minor units (cents for EUR, yen for JPY, fils for KWD).
@@ -66,9 +68,11 @@ pub struct Money {
     pub currency: Currency,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct MoneyJson {
+    /// The amount in minor units.
     minor: i64,
+    /// How many decimal places the currency has.
     exponent: u32,
     currency: Currency,
 }

@@ -1,13 +1,17 @@
 //! Texts: names, codes, references and addresses.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidValue, text_value};
 
 /// A stable identifier in the catalogue (`cloud-server`, `s`, `eu-central`): 1 to 63 characters
 /// `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
 pub struct Code(String);
 text_value!(Code);
 
@@ -19,8 +23,9 @@ impl Code {
 
 /// The name of a resource at the provider: a host name label (RFC 1123) of at most 58 characters,
 /// so that `-` and a number fit behind it when one order asks for several.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$"))]
 pub struct ResourceName(String);
 text_value!(ResourceName);
 
@@ -79,8 +84,9 @@ fn is_unprintable(c: char) -> bool {
 
 /// The caller's own name for a request: 1 to 255 visible ASCII characters. `Idempotency-Key` over
 /// HTTP and `external_ref` in messages are this value, in one namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[!-~]{1,255}$"))]
 pub struct ExternalRef(String);
 text_value!(ExternalRef);
 

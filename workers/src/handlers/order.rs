@@ -10,7 +10,7 @@ use entity::account;
 use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
 use schemas::event::{MessageRejected, OrderAccepted, OrderRejected};
-use schemas::order::{OrderPlace, OrderRequest, order_id as order_id_of};
+use schemas::order::{MAX_QUANTITY, OrderPlace, OrderRequest, order_id as order_id_of};
 use schemas::provision::{ResourceProvision, resource_id};
 use schemas::topology::{self, WorkQueue};
 use schemas::{Message, Problem};
@@ -118,6 +118,10 @@ impl PlaceOrder {
             placed_at,
             request,
         } = message.body.clone();
+        if !(1..=MAX_QUANTITY).contains(&request.quantity) {
+            let error = anyhow!("request.quantity must be a whole number from 1 to {MAX_QUANTITY}");
+            return Err(permanent("schema", error));
+        }
         if self.is_trusted(message) {
             let (Some(order_id), Some(placed_at)) = (order_id, placed_at) else {
                 let error = anyhow!("an ingress must say order_id and placed_at");

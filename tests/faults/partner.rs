@@ -108,6 +108,7 @@ impl Letter {
                 .with_type(OrderPlace::KIND.into())
                 .with_content_type("application/json".into())
                 .with_message_id(Uuid::now_v7().to_string().into())
+                .with_correlation_id(order_id.to_string().into())
                 .with_user_id("flow".into())
                 .with_delivery_mode(2),
             body: serde_json::to_vec(&place).unwrap(),

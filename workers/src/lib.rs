@@ -60,6 +60,7 @@ pub struct Settings {
 struct KnownProvider {
     name: &'static str,
     queue: WorkQueue,
+    address: Url,
     provider: provider::Provider,
 }
 
@@ -83,6 +84,7 @@ impl Settings {
             Ok(KnownProvider {
                 name,
                 queue,
+                address: url.clone(),
                 provider,
             })
         };
@@ -172,7 +174,10 @@ async fn start(
             running.spawn(parker::run(broker, publisher, db, shutdown.clone()));
         }
         Pool::Reconciler => {
-            let providers = settings.providers()?.into_iter();
+            let mut providers = settings.providers()?;
+            // Two at one address are one cloud, whose servers must not be strange to either.
+            providers.dedup_by(|second, first| second.address == first.address);
+            let providers = providers.into_iter();
             let reconciler = reconciler::Reconciler {
                 db,
                 publisher: settings.publisher.clone(),

@@ -138,10 +138,7 @@ impl Task {
         let connection = self.server.connect("publish", SENT_FRAME).await?;
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
-            let channel = open_channel(&connection).await?;
-            let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-            call("ask for confirms", confirms).await?;
-            channels.push(channel);
+            channels.push(confirming(&connection).await?);
         }
         Ok((connection, channels))
     }
@@ -158,8 +155,20 @@ impl Task {
         while failed.is_none() || !running.is_empty() {
             let may_begin = failed.is_none() && !idle.is_empty();
             let batch = tokio::select! {
-                Some(Published { channel, batch, result }) = running.next() => {
-                    idle.push(channel);
+                Some(Published { channel, batch, result, refused }) = running.next() => {
+                    // RabbitMQ may go on refusing what a channel publishes to a queue that was full,
+                    // although it is not any more, if the policy that limited it is gone (3.10.8).
+                    let next = match refused {
+                        true => confirming(connection).await,
+                        false => Ok(channel.clone()),
+                    };
+                    match next {
+                        Ok(next) => idle.push(next),
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
+                    if refused {
+                        call("close", channel.close(200, "refused".into())).await.ok();
+                    }
                     self.kept.extend(batch);
                     // The others may still be confirmed.
                     failed = failed.or(result.err());
@@ -245,13 +254,25 @@ struct Published {
     channel: Channel,
     batch: Vec<Request>,
     result: anyhow::Result<()>,
+    /// The broker refused one of them.
+    refused: bool,
+}
+
+/// Opens a channel that asks for confirms.
+async fn confirming(connection: &Connection) -> anyhow::Result<Channel> {
+    let channel = open_channel(connection).await?;
+    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+    call("ask for confirms", confirms).await?;
+    Ok(channel)
 }
 
 /// Publishes a batch and answers its callers.
 async fn publish(channel: Channel, mut batch: Vec<Request>, user: &str) -> Published {
+    let mut refused = false;
     let result = match confirm(&channel, &batch, user).await {
         Ok(results) => {
             for (request, result) in batch.drain(..).zip(results) {
+                refused |= matches!(result, Err(PublishError::Refused));
                 // The caller may have stopped waiting.
                 request.reply.send(result).ok();
             }
@@ -263,6 +284,7 @@ async fn publish(channel: Channel, mut batch: Vec<Request>, user: &str) -> Publi
         channel,
         batch,
         result,
+        refused,
     }
 }
 

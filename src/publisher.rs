@@ -89,6 +89,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 false => kinds.iter().map(String::as_str).collect(),
             };
             let before = publishers::find(&db, name.as_str()).await?;
+            // Somebody else's user must not lose its password and its rights to a partner system.
+            if let (Some(admin), None) = (&admin, &before) {
+                ensure!(
+                    !admin.knows(name.as_str()).await?,
+                    "RabbitMQ has a user {name} that is no publisher of ours; choose another name"
+                );
+            }
             let before = before.map_or_else(Vec::new, |known| known.accounts);
             // The row first: a broker user that no row knows would be refused, and wonder.
             publishers::allow(&db, name.as_str(), &kinds, &accounts, &operator).await?;
@@ -117,13 +124,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             show(&format!("password  {password}   (shown this once)"));
         }
         Action::Revoke { name } => {
-            let revoked = publishers::revoke(&db, name.as_str(), &operator).await?;
+            let known = publishers::find(&db, name.as_str()).await?;
+            ensure!(known.is_some(), "there is no publisher {name}");
+            // Again for one that is revoked: the rest may have failed then.
+            publishers::revoke(&db, name.as_str(), &operator).await?;
             match admin {
                 Some(admin) => admin.remove(name.as_str()).await?,
                 None => run_these(&[format!("rabbitmqctl delete_user {name}")]),
             }
             open().await?.remove_answers(name.as_str()).await?;
-            ensure!(revoked, "there is no publisher {name}, or it is revoked");
             show(&format!("revoked {name}"));
         }
     }

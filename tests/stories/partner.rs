@@ -17,9 +17,10 @@ use uuid::Uuid;
 
 use crate::support::client::small_server;
 use crate::support::database::{number, texts};
-use crate::support::process::command;
+use crate::support::process::{command, try_flow};
 use crate::support::suite::{Need, Servers, Suite};
 use crate::support::system::{System, World};
+use crate::support::vhost::STRANGER;
 use crate::support::wait::{eventually, within};
 
 const KIND: &str = "order.place.v1";
@@ -385,6 +386,34 @@ async fn rotated_and_revoked(world: World) {
         !listed.contains(&format!("{:<24}-", partner.name)),
         "{listed}"
     );
+    // A broker user that is no partner is left alone, whatever it may be.
+    let api = Servers::of_environment().amqp_admin;
+    let ours = url::Url::parse(&partner.url).unwrap().username().to_owned();
+    let stranger = format!("stranger-{}", Uuid::now_v7().simple());
+    system.vhost.as_ref().unwrap().add_user(&stranger).await;
+    let take = ["publisher", "create", &stranger, "--accounts", &account];
+    let remove = ["publisher", "revoke", &stranger];
+    let own = ["publisher", "create", &ours, "--accounts", &account];
+    for (arguments, reason) in [
+        (take.as_slice(), "no publisher of ours"),
+        (remove.as_slice(), "there is no publisher"),
+        (own.as_slice(), "the broker user of Customer Flow itself"),
+    ] {
+        let mut all = arguments.to_vec();
+        all.extend(["--admin-url", &api]);
+        let refused = try_flow(system.folder(), &all, system.environment()).await;
+        assert!(refused.unwrap_err().contains(reason), "{arguments:?}");
+    }
+    let mut known = partner.url.parse::<url::Url>().unwrap();
+    known.set_username(&stranger).unwrap();
+    known.set_password(Some(STRANGER)).unwrap();
+    let properties = ConnectionProperties::default();
+    assert!(
+        Connection::connect(known.as_str(), properties)
+            .await
+            .is_ok()
+    );
+    system.vhost.as_ref().unwrap().remove_user(&stranger).await;
     // For somebody without the management API the lines are printed.
     let name = format!("acme-{}", Uuid::now_v7().simple());
     let create = ["publisher", "create", &name, "--accounts", &account];

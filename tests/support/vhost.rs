@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::suite::Servers;
 use super::wait::eventually;
 
+/// The password of users that [`Vhost::add_user`] creates.
+pub(crate) const STRANGER: &str = "stranger";
+
 /// A virtual host, removed by [`Vhost::remove`].
 pub(crate) struct Vhost {
     name: String,
@@ -106,6 +109,24 @@ impl Vhost {
 
     fn url_at(&self, server: &reqwest::Url) -> String {
         format!("{}/{}", server.as_str().trim_end_matches('/'), self.name)
+    }
+
+    /// Creates a broker user with the password [`STRANGER`], who may do everything here.
+    pub(crate) async fn add_user(&self, user: &str) {
+        let account = json!({ "password": STRANGER, "tags": "" });
+        let path = format!("api/users/{user}");
+        let added = self.admin.call(Method::PUT, &path, Some(account)).await;
+        added.unwrap();
+        let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        let path = format!("api/permissions/{}/{user}", self.name);
+        let granted = self.admin.call(Method::PUT, &path, Some(everything)).await;
+        granted.unwrap();
+    }
+
+    /// Removes a broker user.
+    pub(crate) async fn remove_user(&self, user: &str) {
+        let path = format!("api/users/{user}");
+        self.admin.call(Method::DELETE, &path, None).await.unwrap();
     }
 
     /// Deletes a queue.

@@ -82,6 +82,18 @@ impl Admin {
         })
     }
 
+    /// Whether the broker has a user of this name.
+    ///
+    /// # Errors
+    /// When the API cannot be reached, or refuses.
+    pub async fn knows(&self, user: &str) -> anyhow::Result<bool> {
+        match self.call(Method::GET, &["users", user], None).await? {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            status => anyhow::bail!("the management API answers {status} to GET /api/users/{user}"),
+        }
+    }
+
     /// Creates the user with this password, or gives it a new one, and grants what it may do.
     ///
     /// # Errors

@@ -55,9 +55,13 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
             .min_connections(0)
             .connect_lazy(true)
             .statement_timeout(Duration::from_secs(30))
-            // Long before others lose patience with the locks of a process that stands still.
+            // Long before others lose patience with the locks of a process that stands still, and
+            // before a message is blamed for the locks of somebody else.
             .map_sqlx_postgres_opts(|postgres| {
-                postgres.options([("idle_in_transaction_session_timeout", "10s")])
+                postgres.options([
+                    ("idle_in_transaction_session_timeout", "10s"),
+                    ("lock_timeout", "15s"),
+                ])
             })
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_secs(10));

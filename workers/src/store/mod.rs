@@ -102,14 +102,13 @@ fn sqlx_outage(error: &SqlxError) -> bool {
         SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
         SqlxError::Database(refused) => refused.code().is_some_and(|code| {
             // PostgreSQL: connection, resources, shutdown, I/O, read-only standby, a transaction that
-            // stood still. SQLite: read-only, I/O error, full disk.
+            // stood still, somebody else's locks. SQLite: read-only, I/O error, full disk.
             // https://www.postgresql.org/docs/current/errcodes-appendix.html
             // https://www.sqlite.org/rescode.html
             ["08", "53", "57P", "58"]
                 .iter()
                 .any(|class| code.starts_with(class) && code.len() == 5)
-                || code == "25006"
-                || code == "25P03"
+                || ["25006", "25P03", "55P03"].contains(&&*code)
                 || code
                     .parse::<u32>()
                     .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 8 | 10 | 13))

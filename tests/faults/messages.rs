@@ -63,7 +63,7 @@ pub(crate) fn register(suite: &mut Suite) {
         careless,
     );
     suite.fault(
-        Choice::Full,
+        Choice::Alone,
         "79",
         "ten_thousand_messages_are_replayed_at_once",
         replay_storm,

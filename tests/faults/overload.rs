@@ -21,12 +21,12 @@ const GROWTH: u64 = 16 * 1024;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.fault(
-        Choice::Full,
+        Choice::Alone,
         "83",
         "ten_times_as_many_orders_come_as_can_be_done",
         overloaded,
     );
-    suite.fault(Choice::Full, "84", "a_million_messages_wait", million);
+    suite.fault(Choice::Alone, "84", "a_million_messages_wait", million);
 }
 
 /// The most memory that each part had in hand.

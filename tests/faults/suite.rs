@@ -30,6 +30,8 @@ pub(crate) enum Choice {
     Fixed,
     /// Only by `./dev faults`.
     Full,
+    /// Only by `./dev faults`, with nothing beside it: it is about how much there is to do.
+    Alone,
 }
 
 /// What is told about a fault: a function over its scene.
@@ -46,6 +48,7 @@ impl<F: AsyncFn(&mut Scene) + Send + Sync> Story for F {
 struct Fault {
     numbers: &'static str,
     name: &'static str,
+    alone: bool,
     story: Box<dyn Story>,
 }
 
@@ -90,6 +93,7 @@ impl Suite {
             self.faults.push(Fault {
                 numbers,
                 name,
+                alone: choice == Choice::Alone,
                 story,
             });
         }
@@ -136,19 +140,31 @@ impl Suite {
         let seed: u64 = seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
         println!("seed: {seed} (FAULTS_SEED={seed} repeats its choices)");
         let lanes = environment("FAULTS_LANES").and_then(|lanes| lanes.parse().ok());
-        let (next, told) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..lanes.unwrap_or(1) {
-                scope.spawn(|| self.lane(seed, &next, &told));
-            }
-        });
+        let told = Mutex::new(Vec::new());
+        let indices = 0..self.faults.len();
+        let (alone, shared): (Vec<_>, Vec<_>) =
+            indices.partition(|index| self.faults[*index].alone);
+        for (faults, lanes) in [(shared, lanes.unwrap_or(1)), (alone, 1)] {
+            let next = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..lanes {
+                    scope.spawn(|| self.lane(seed, &faults, &next, &told));
+                }
+            });
+        }
         let mut rows = told.into_inner().unwrap();
         rows.sort_by_key(|(index, _)| *index);
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
     /// Tells one fault after the other, whichever is next, on servers of its own.
-    fn lane(&self, seed: u64, next: &AtomicUsize, told: &Mutex<Vec<(usize, Row)>>) {
+    fn lane(
+        &self,
+        seed: u64,
+        faults: &[usize],
+        next: &AtomicUsize,
+        told: &Mutex<Vec<(usize, Row)>>,
+    ) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -158,17 +174,17 @@ impl Suite {
             let telling = async {
                 let mut servers = None;
                 loop {
-                    let index = next.fetch_add(1, Ordering::SeqCst);
-                    let Some(fault) = self.faults.get(index) else {
+                    let Some(index) = faults.get(next.fetch_add(1, Ordering::SeqCst)) else {
                         return;
                     };
+                    let fault = &self.faults[*index];
                     let row = fault.run(&mut servers, seed).await;
                     let verdict = if row.wrong.is_empty() { "ok" } else { "FAILED" };
                     println!("test {} {} ... {verdict}", row.numbers, row.name);
                     for wrong in &row.wrong {
                         println!("    {wrong}");
                     }
-                    told.lock().unwrap().push((index, row));
+                    told.lock().unwrap().push((*index, row));
                 }
             };
             tokio::select! {

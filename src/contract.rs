@@ -15,6 +15,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
+    /// Prints the OpenAPI document of the HTTP API.
+    Openapi,
     /// Prints the AsyncAPI document of what partner systems publish and read.
     Asyncapi,
     /// Prints the JSON Schema of a kind of message; without one, the names of all kinds.
@@ -32,6 +34,7 @@ enum Action {
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.action {
+        Action::Openapi => print!("{}", text(&ingress::openapi())?),
         Action::Asyncapi => print!("{}", text(&asyncapi())?),
         Action::Schema { kind: None } => {
             for kind in kinds() {
@@ -46,6 +49,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             print!("{}", text(&known.json_schema())?);
         }
         Action::Write { folder } => {
+            write(&folder, "openapi.json", &ingress::openapi())?;
             write(&folder, "asyncapi.json", &asyncapi())?;
             for kind in kinds() {
                 let name = format!("schemas/{}.json", kind.name);

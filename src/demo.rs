@@ -16,7 +16,7 @@ use workers::{MailUrl, RendererKind};
 
 use crate::run::System;
 use crate::seed;
-use crate::settings::{BrokerArgs, DataFolder, Database};
+use crate::settings::{BrokerArgs, DataFolder, Database, PepperFile};
 
 /// How long an order may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,12 +48,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let data = DataFolder(args.data.clone());
     let system = System {
         listener: TcpListener::bind("127.0.0.1:0").await.context("listen")?,
+        cors_origins: Vec::new(),
         broker: BrokerArgs {
             broker_url: data.broker_url(),
             retry_scale: 1.0,
         },
         database: Database {
             database_url: data.database_url(),
+        },
+        pepper: PepperFile {
+            pepper_file: data.pepper(),
         },
         mail_url: MailUrl::Folder(data.mail()),
         renderer: args.renderer,
@@ -66,7 +70,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let started = system.start(shutdown.clone()).await?;
     let api_key = match started.seeded {
         Some(seeded) => seeded.api_key,
-        None => seed::another_key(&started.db).await?,
+        None => seed::another_key(&started.db, &started.pepper).await?,
     };
     let story = Story::new(started.api, &api_key)?;
     // The engine is ready once its first document was rendered; the order shall not wait for that.

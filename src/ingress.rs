@@ -3,30 +3,33 @@
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use crate::settings::{BrokerArgs, Database};
+use crate::settings::{BrokerArgs, Database, Http, PepperFile};
 use crate::shutdown;
 
 /// Options of `flow ingress`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The address to listen on.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
-    listen: String,
+    #[command(flatten)]
+    http: Http,
     #[command(flatten)]
     broker: BrokerArgs,
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    pepper: PepperFile,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let broker = args.broker.open("ingress").await?;
     let db = args.database.connect().await?;
-    let listener = listen(&args.listen).await?;
+    let listener = listen(&args.http.listen).await?;
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let settings = ingress::Settings {
+        pepper: args.pepper.open(&db).await?,
         db,
         publisher: broker.publisher(),
+        cors_origins: args.http.cors_origins,
     };
     ingress::serve(listener, settings, shutdown).await;
     Ok(())

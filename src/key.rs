@@ -3,10 +3,11 @@
 use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
 use ingress::credentials::{NewKey, Scope, create_key, list_keys, revoke_key};
+use ipnet::IpNet;
 use uuid::Uuid;
 use workers::store::parked::audit;
 
-use crate::settings::Database;
+use crate::settings::{Database, PepperFile};
 
 /// Options of `flow key`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,8 @@ pub(crate) struct Args {
     action: Action,
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    pepper: PepperFile,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -33,6 +36,12 @@ enum Action {
         /// After how many seconds it stops working.
         #[arg(long)]
         expires_in: Option<u32>,
+        /// From which networks it may be used: 192.0.2.0/24. Without any, from everywhere.
+        #[arg(long, value_delimiter = ',')]
+        networks: Vec<IpNet>,
+        /// Who creates it, for the audit trail.
+        #[arg(long, env = "USER", default_value = "operator")]
+        operator: String,
     },
     /// Revokes a key. It stops working everywhere within seconds.
     Revoke {
@@ -59,6 +68,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             name,
             scopes,
             expires_in,
+            networks,
+            operator,
         } => {
             let scopes = if scopes.is_empty() {
                 Scope::ALL.to_vec()
@@ -72,8 +83,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 name: &name,
                 scopes: &scopes,
                 expires_at,
+                networks: &networks,
+                created_by: &operator,
             };
-            println!("{}", create_key(&db, new).await?);
+            let pepper = args.pepper.open(&db).await?;
+            let key = create_key(&db, &pepper, new).await?;
+            let id = key.split('_').nth(1).unwrap_or_default();
+            audit(&db, &operator, "api_key.create", id, None).await?;
+            println!("{key}");
         }
         Action::Revoke { key, operator } => {
             ensure!(
@@ -92,16 +109,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 )
             };
             println!(
-                "{:<18}{:<20}{:<21}{:<21}SCOPES",
-                "ID", "NAME", "EXPIRES", "REVOKED"
+                "{:<18}{:<20}{:<21}{:<21}{:<21}SCOPES",
+                "ID", "NAME", "EXPIRES", "REVOKED", "LAST USED"
             );
             for key in list_keys(&db, account).await? {
                 println!(
-                    "{:<18}{:<20}{:<21}{:<21}{}",
+                    "{:<18}{:<20}{:<21}{:<21}{:<21}{}",
                     key.id,
                     key.name,
                     time(key.expires_at),
                     time(key.revoked_at),
+                    time(key.last_used_at),
                     key.scopes
                 );
             }

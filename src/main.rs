@@ -71,7 +71,7 @@ enum Command {
     Mail(mail::Args),
     /// Shows where our resources and those at the providers differ.
     Resource(resource::Args),
-    /// Prints or writes the published contract: JSON Schemas and AsyncAPI.
+    /// Prints or writes the published contract: OpenAPI, AsyncAPI and JSON Schemas.
     Contract(contract::Args),
     /// Renders an invoice from a JSON file, to try a template.
     Preview(preview::Args),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ::ingress::credentials::Pepper;
 use anyhow::Context;
 use broker::BrokerUrl;
 use schemas::topology::Pool;
@@ -12,15 +13,14 @@ use workers::{MailUrl, RendererKind};
 
 use crate::database;
 use crate::seed::{self, Seeded};
-use crate::settings::{BrokerArgs, DataFolder, Database, Work};
+use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work};
 use crate::{ingress as ingress_command, shutdown};
 
 /// Options of `flow run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The address to listen on.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
-    listen: String,
+    #[command(flatten)]
+    http: Http,
     /// The folder for what is embedded: database, queue, mails, the simulated provider's servers.
     #[arg(long, env = "DATA", default_value = "data")]
     data: PathBuf,
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Where the database is. Unset: SQLite in the data folder.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// The file with the pepper of the API keys. Unset: one in the data folder.
+    #[arg(long, env = "PEPPER_FILE")]
+    pepper_file: Option<PathBuf>,
     /// Where mail goes. Unset: a folder in the data folder.
     #[arg(long, env = "MAIL_URL", hide_env_values = true)]
     mail_url: Option<MailUrl>,
@@ -54,9 +57,11 @@ pub(crate) struct Args {
 /// Everything in one process, ready to be started.
 pub(crate) struct System {
     pub(crate) listener: TcpListener,
+    pub(crate) cors_origins: Vec<String>,
     pub(crate) data: DataFolder,
     pub(crate) broker: BrokerArgs,
     pub(crate) database: Database,
+    pub(crate) pepper: PepperFile,
     pub(crate) mail_url: MailUrl,
     pub(crate) renderer: RendererKind,
     pub(crate) renderers: Option<u16>,
@@ -69,6 +74,7 @@ pub(crate) struct Started {
     pub(crate) api: Url,
     pub(crate) seeded: Option<Seeded>,
     pub(crate) db: sea_orm::DatabaseConnection,
+    pub(crate) pepper: Pepper,
     /// Ends with the shutdown, or with the first error.
     pub(crate) running: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -77,13 +83,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let data = DataFolder(args.data);
     let system = System {
-        listener: ingress_command::listen(&args.listen).await?,
+        listener: ingress_command::listen(&args.http.listen).await?,
+        cors_origins: args.http.cors_origins,
         broker: BrokerArgs {
             broker_url: args.broker_url.unwrap_or_else(|| data.broker_url()),
             retry_scale: args.retry_scale,
         },
         database: Database {
             database_url: args.database_url.unwrap_or_else(|| data.database_url()),
+        },
+        pepper: PepperFile {
+            pepper_file: args.pepper_file.unwrap_or_else(|| data.pepper()),
         },
         mail_url: args
             .mail_url
@@ -134,7 +144,8 @@ impl System {
         broker.apply_topology().await?;
         let db = self.database.connect().await?;
         database::migrate(&db).await?;
-        let seeded = seed::seed(&db).await?;
+        let pepper = self.pepper.open(&db).await?;
+        let seeded = seed::seed(&db, &pepper).await?;
 
         let provider = match self.simulated_provider_url {
             Some(url) => url,
@@ -166,6 +177,8 @@ impl System {
         let http = ingress::Settings {
             db: db.clone(),
             publisher: settings.publisher.clone(),
+            pepper: pepper.clone(),
+            cors_origins: self.cors_origins,
         };
         let running = tokio::spawn(async move {
             let serving = ingress::serve(self.listener, http, shutdown.clone());
@@ -185,6 +198,7 @@ impl System {
             api,
             seeded,
             db,
+            pepper,
             running,
         })
     }

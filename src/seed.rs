@@ -6,26 +6,29 @@ use entity::account::AccountKind;
 use entity::price::Charge;
 use entity::{account, issuer, offering, plan, price, provider_account, tax_rate};
 use ingress::accounts::{NewAccount, create_account};
-use ingress::credentials::{NewKey, Scope, create_key};
+use ingress::credentials::{NewKey, Pepper, Scope, create_key};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryOrder, Set,
     TransactionTrait,
 };
 use uuid::Uuid;
 
-use crate::settings::Database;
+use crate::settings::{Database, PepperFile};
 
 /// Options of `flow seed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    pepper: PepperFile,
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let db = args.database.connect().await?;
-    match seed(&db).await? {
+    let pepper = args.pepper.open(&db).await?;
+    match seed(&db, &pepper).await? {
         Some(seeded) => println!("account {}\napi key {}", seeded.account_id, seeded.api_key),
         None => println!("there is an issuer already; nothing is changed"),
     }
@@ -105,7 +108,10 @@ const SETUP: Amounts = [("EUR", "5.00"), ("JPY", "750"), ("KWD", "1.690")];
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub(crate) async fn seed(db: &DatabaseConnection) -> anyhow::Result<Option<Seeded>> {
+pub(crate) async fn seed(
+    db: &DatabaseConnection,
+    pepper: &Pepper,
+) -> anyhow::Result<Option<Seeded>> {
     if issuer::Entity::find().count(db).await? > 0 {
         return Ok(None);
     }
@@ -119,7 +125,7 @@ pub(crate) async fn seed(db: &DatabaseConnection) -> anyhow::Result<Option<Seede
     let account_id = create_account(&transaction, example_account()?)
         .await
         .context("create the account")?;
-    let api_key = key(&transaction, account_id).await?;
+    let api_key = key(&transaction, pepper, account_id).await?;
     transaction.commit().await?;
     Ok(Some(Seeded {
         account_id,
@@ -131,22 +137,33 @@ pub(crate) async fn seed(db: &DatabaseConnection) -> anyhow::Result<Option<Seede
 ///
 /// # Errors
 /// When there is no account, or the database cannot be reached.
-pub(crate) async fn another_key(db: &DatabaseConnection) -> anyhow::Result<String> {
+pub(crate) async fn another_key(
+    db: &DatabaseConnection,
+    pepper: &Pepper,
+) -> anyhow::Result<String> {
     let first = account::Entity::find()
         .order_by_asc(account::Column::CreatedAt)
         .one(db)
         .await?;
-    key(db, first.context("there is no account")?.id).await
+    key(db, pepper, first.context("there is no account")?.id).await
 }
 
-async fn key(db: &impl ConnectionTrait, account_id: Uuid) -> anyhow::Result<String> {
+async fn key(
+    db: &impl ConnectionTrait,
+    pepper: &Pepper,
+    account_id: Uuid,
+) -> anyhow::Result<String> {
     let new = NewKey {
         account_id,
         name: "example",
         scopes: &Scope::ALL,
         expires_at: None,
+        networks: &[],
+        created_by: "seed",
     };
-    create_key(db, new).await.context("create the API key")
+    create_key(db, pepper, new)
+        .await
+        .context("create the API key")
 }
 
 fn example_account() -> anyhow::Result<NewAccount> {

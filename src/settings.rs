@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::{Broker, BrokerUrl};
+use ingress::credentials::Pepper;
 use sea_orm::DatabaseConnection;
 use url::Url;
 use workers::{MailUrl, RendererKind};
@@ -24,6 +25,21 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
         crate::database::connect(&self.database_url).await
+    }
+}
+
+/// What API keys are hashed with.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PepperFile {
+    /// The file with the pepper of the API keys, the same for every process. It is made for a
+    /// database that has none yet.
+    #[arg(long, env = "PEPPER_FILE", default_value = "data/pepper")]
+    pub(crate) pepper_file: PathBuf,
+}
+
+impl PepperFile {
+    pub(crate) async fn open(&self, db: &DatabaseConnection) -> anyhow::Result<Pepper> {
+        Pepper::open(&self.pepper_file, db).await
     }
 }
 
@@ -113,6 +129,29 @@ impl Work {
     }
 }
 
+/// How the HTTP API is served.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Http {
+    /// The address to listen on.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: String,
+    /// Origins whose web pages may call the API: https://shop.example. Without any, none but its own.
+    #[arg(long = "cors-origin", env = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub(crate) cors_origins: Vec<String>,
+}
+
+/// The origin that a URL names, as browsers write it (RFC 6454 §6.2).
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || "must be an origin: https://shop.example".to_owned();
+    let url: Url = text.parse().map_err(|_| wrong())?;
+    let origin = url.origin();
+    let bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+    match origin.is_tuple() && bare {
+        true => Ok(origin.ascii_serialization()),
+        false => Err(wrong()),
+    }
+}
+
 /// Where the files of an embedded system lie.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder(pub(crate) PathBuf);
@@ -124,6 +163,10 @@ impl DataFolder {
 
     pub(crate) fn broker_url(&self) -> BrokerUrl {
         BrokerUrl::Embedded(self.0.join("queue.db"))
+    }
+
+    pub(crate) fn pepper(&self) -> PathBuf {
+        self.0.join("pepper")
     }
 
     pub(crate) fn mail(&self) -> PathBuf {

@@ -25,6 +25,7 @@ mod support {
     pub(crate) mod client;
     pub(crate) mod database;
     pub(crate) mod neighbours;
+    pub(crate) mod openapi;
     pub(crate) mod process;
     pub(crate) mod suite;
     pub(crate) mod system;

@@ -45,6 +45,8 @@ pub struct Model {
     pub time_zone: String,
     /// Days from issue to due date.
     pub payment_terms_days: i32,
+    /// Grows with every change.
+    pub version: i32,
     /// Whether its credentials work.
     pub active: bool,
     /// When it was created.

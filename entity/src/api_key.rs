@@ -13,14 +13,20 @@ pub struct Model {
     pub account_id: Uuid,
     /// What the owner calls it.
     pub name: String,
-    /// SHA-256 of the secret part, in hex.
-    pub secret_sha256: String,
+    /// What the secret part is compared with: a hash under a pepper that is not in the database.
+    pub secret_hash: String,
     /// What it may do: scopes separated by blanks.
     pub scopes: String,
     /// When it stops working by itself.
     pub expires_at: Option<DateTimeUtc>,
     /// When it was revoked.
     pub revoked_at: Option<DateTimeUtc>,
+    /// From where it may be used: networks separated by blanks. Empty: from everywhere.
+    pub networks: String,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<DateTimeUtc>,
+    /// Who created it.
+    pub created_by: Option<String>,
     /// When it was created.
     pub created_at: DateTimeUtc,
 }

@@ -17,6 +17,16 @@ pub struct Model {
     pub action: String,
     /// To what: the id.
     pub subject: String,
+    /// The account it concerns, if it is one.
+    pub account_id: Option<Uuid>,
+    /// The credential that was used.
+    pub credential: Option<String>,
+    /// What it was before, as JSON.
+    pub before: Option<String>,
+    /// What it was afterwards, as JSON.
+    pub after: Option<String>,
+    /// The message that did it.
+    pub message_id: Option<Uuid>,
     /// Why, in the words of the actor.
     pub note: Option<String>,
     /// The trace it happened in, in hex.

@@ -20,5 +20,6 @@ pub mod provider_account;
 pub mod publisher;
 pub mod publisher_account;
 pub mod resource;
+pub mod setting;
 pub mod stage;
 pub mod tax_rate;

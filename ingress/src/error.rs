@@ -1,11 +1,11 @@
 //! Errors as answers: problem details (RFC 9457) for everything, with what to do about it.
 
 use schemas::Problem;
-use schemas::problem::FieldError;
+use schemas::problem::{self, FieldError, ProblemType};
 use sea_orm::DbErr;
+use warp::Reply;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
-use warp::{Rejection, Reply};
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -14,13 +14,10 @@ pub(crate) struct ApiError {
     headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
-impl warp::reject::Reject for ApiError {}
-
 impl ApiError {
-    fn new(status: StatusCode, name: &str, title: &str, detail: impl Into<String>) -> Self {
-        let problem = Problem::new(name, status.as_u16(), title, detail);
+    fn new(of: ProblemType, detail: impl Into<String>) -> Self {
         Self {
-            problem: Box::new(problem),
+            problem: Box::new(Problem::new(of, detail)),
             headers: Vec::new(),
         }
     }
@@ -32,13 +29,7 @@ impl ApiError {
 
     /// 401: who asks is not known. Says nothing about why, to those who guess.
     pub(crate) fn unauthorized(detail: &str) -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "A valid credential is required",
-            detail,
-        )
-        .with_header(
+        Self::new(problem::UNAUTHORIZED, detail).with_header(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"customer-flow\""),
         )
@@ -50,12 +41,7 @@ impl ApiError {
         let challenge = format!(
             "Bearer realm=\"customer-flow\", error=\"insufficient_scope\", scope=\"{scope}\""
         );
-        let error = Self::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "The credential does not allow this",
-            detail,
-        );
+        let error = Self::new(problem::FORBIDDEN, detail);
         match HeaderValue::from_str(&challenge) {
             Ok(challenge) => error.with_header(header::WWW_AUTHENTICATE, challenge),
             Err(_) => error,
@@ -65,35 +51,25 @@ impl ApiError {
     /// 404: it does not exist, or belongs to somebody else, which is the same to the caller.
     pub(crate) fn not_found(what: &str) -> Self {
         let detail = format!("There is no such {what} in this account.");
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+        Self::new(problem::NOT_FOUND, detail)
     }
 
     /// 409: it is not in a state in which this can be answered; it is worth asking again.
     pub(crate) fn not_ready(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "not-ready", "Not ready yet", detail)
+        Self::new(problem::NOT_READY, detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("2"))
     }
 
     /// 400: the request cannot be read at all.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed-request",
-            "The request cannot be read",
-            detail,
-        )
+        Self::new(problem::MALFORMED, detail)
     }
 
     /// 422: fields are wrong; all of them at once.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
         let detail = format!("Check {}.", names.join(", "));
-        let mut error = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-request",
-            "Fields of the request are wrong",
-            detail,
-        );
+        let mut error = Self::new(problem::INVALID_REQUEST, detail);
         error.problem.errors = errors;
         error
     }
@@ -102,12 +78,7 @@ impl ApiError {
     pub(crate) fn key_reused() -> Self {
         let detail = "This Idempotency-Key (or external_ref) was used for a request that asks for something else. \
                       Use a new one for a new request.";
-        let mut error = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "The key was used for another request",
-            detail,
-        );
+        let mut error = Self::new(problem::KEY_REUSED, detail);
         error.problem.errors = vec![FieldError::new(
             "Idempotency-Key",
             "was used for another request",
@@ -118,12 +89,7 @@ impl ApiError {
     /// 413: too much.
     pub(crate) fn too_large(limit: usize) -> Self {
         let detail = format!("The body may have at most {limit} bytes.");
-        let mut error = Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The request is too large",
-            detail,
-        );
+        let mut error = Self::new(problem::TOO_LARGE, detail);
         error.problem.errors = vec![FieldError::new(
             "body",
             format!("must have at most {limit} bytes"),
@@ -134,72 +100,58 @@ impl ApiError {
     /// 415: not JSON.
     pub(crate) fn unsupported_media_type() -> Self {
         let detail = "Send the body as application/json.";
-        let mut error = Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The media type is not supported",
-            detail,
-        );
+        let mut error = Self::new(problem::UNSUPPORTED_MEDIA_TYPE, detail);
         error.problem.errors = vec![FieldError::new("Content-Type", "must be application/json")];
         error
     }
 
     /// 503: nothing was accepted; it is worth asking again.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "Not available at the moment",
-            detail,
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("2"))
+        Self::new(problem::UNAVAILABLE, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("2"))
     }
 
     /// 408: the request did not arrive in time.
     pub(crate) fn timeout() -> Self {
         let detail = "The request took too long to arrive or to be answered. Nothing was accepted.";
-        Self::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            "The request timed out",
-            detail,
-        )
+        Self::new(problem::TIMEOUT, detail)
     }
 
     fn internal() -> Self {
         let detail = "This is our fault. Quote the trace id to support.";
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Something went wrong",
-            detail,
-        )
+        Self::new(problem::INTERNAL, detail)
     }
 
-    /// The answer to what warp itself refuses.
-    pub(crate) fn of_rejection(rejection: &Rejection) -> Response {
-        if let Some(error) = rejection.find::<Self>() {
-            return error.response();
+    /// 404: the address is no address.
+    pub(crate) fn nothing_here() -> Self {
+        let detail = "There is nothing at this address. The addresses are at /docs.";
+        Self::new(problem::NOT_FOUND, detail)
+    }
+
+    /// 405: the address has other methods.
+    pub(crate) fn method_not_allowed(allowed: &str) -> Self {
+        let detail = format!("This address knows {allowed}.");
+        let error = Self::new(problem::METHOD_NOT_ALLOWED, detail);
+        match HeaderValue::from_str(allowed) {
+            Ok(allowed) => error.with_header(header::ALLOW, allowed),
+            Err(_) => error,
         }
-        if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-            let detail = "This resource does not know this method.";
-            return Self::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "Method not allowed",
-                detail,
-            )
-            .response();
-        }
-        if rejection.find::<warp::reject::InvalidQuery>().is_some() {
-            return Self::malformed("The query string cannot be read.").response();
-        }
-        if let Some(invalid) = rejection.find::<warp::reject::InvalidHeader>() {
-            let errors = vec![FieldError::new(invalid.name(), "must be readable text")];
-            return Self::invalid(errors).response();
-        }
-        let detail = "There is nothing at this address.";
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail).response()
+    }
+
+    /// 412: it is not as the caller believes it is.
+    pub(crate) fn changed_meanwhile() -> Self {
+        let detail = "It was changed since you read it. Read it again, and repeat your change.";
+        Self::new(problem::CHANGED_MEANWHILE, detail)
+    }
+
+    /// 409: it is in a state in which this cannot be done.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(problem::CONFLICT, detail)
+    }
+
+    /// 422: one field is wrong.
+    pub(crate) fn wrong_field(name: &str, reason: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(name, reason)])
     }
 
     fn response(&self) -> Response {

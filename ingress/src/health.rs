@@ -1,30 +1,57 @@
 //! `GET /healthz`: the process lives. `GET /readyz`: whether it can do its work, and what of it not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use broker::Health;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::State;
+use crate::call::Call;
+use crate::error::ApiError;
 use crate::reply;
 
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// That the process lives.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Alive {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// What works.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Readiness {
+    /// `ready`, `degraded` or `unavailable`.
+    status: &'static str,
+    checks: Checks,
+    /// What does not work.
+    degraded: Vec<&'static str>,
+}
+
+/// The neighbours of the ingress.
+#[derive(Serialize, JsonSchema)]
+struct Checks {
+    /// `up`, `blocked` or `down`.
+    broker: &'static str,
+    /// `up` or `down`.
+    database: &'static str,
+}
+
 /// The process lives.
-pub(crate) fn alive() -> Response {
-    reply::ok(&json!({ "status": "ok" }))
+pub(crate) async fn alive(_: Call) -> Result<Response, ApiError> {
+    Ok(reply::json(StatusCode::OK, &Alive { status: "ok" }))
 }
 
 /// Ready while the broker takes orders. Without the database known credentials still place orders,
 /// but nothing can be read: degraded.
-pub(crate) async fn ready(state: Arc<State>) -> Response {
-    let database = tokio::time::timeout(PATIENCE, state.db.ping()).await;
+pub(crate) async fn ready(call: Call) -> Result<Response, ApiError> {
+    let database = tokio::time::timeout(PATIENCE, call.state.db.ping()).await;
     let database = matches!(database, Ok(Ok(())));
-    let broker = state.publisher.health();
+    let broker = call.state.publisher.health();
     let mut degraded = Vec::new();
     if !database {
         degraded.push("reading orders, invoices and resources");
@@ -33,7 +60,7 @@ pub(crate) async fn ready(state: Arc<State>) -> Response {
     if broker != Health::Up {
         degraded.push("placing orders");
     }
-    let (status, word) = match (broker, database) {
+    let (code, status) = match (broker, database) {
         (Health::Up, true) => (StatusCode::OK, "ready"),
         (Health::Up, false) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -43,10 +70,11 @@ pub(crate) async fn ready(state: Arc<State>) -> Response {
         Health::Blocked => "blocked",
         Health::Down => "down",
     };
-    let body = json!({
-        "status": word,
-        "checks": { "broker": broker, "database": if database { "up" } else { "down" } },
-        "degraded": degraded,
-    });
-    reply::json(status, &body)
+    let database = if database { "up" } else { "down" };
+    let body = Readiness {
+        status,
+        checks: Checks { broker, database },
+        degraded,
+    };
+    Ok(reply::json(code, &body))
 }

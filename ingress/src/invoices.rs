@@ -1,33 +1,129 @@
 //! `GET /v1/invoices`, `GET /v1/invoices/{id}`, `GET /v1/invoices/{id}/pdf`.
 
-use std::sync::Arc;
-
-use entity::{document, email_delivery, invoice, invoice_line, stage};
+use chrono::{DateTime, NaiveDate, Utc};
+use entity::email_delivery::{self, DeliveryState};
+use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::{document, invoice_line, stage};
+use schemars::JsonSchema;
 use schemas::values::{Currency, Money};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
 use warp::reply::Response;
 
-use crate::State;
-use crate::credentials::{Caller, Scope};
+use crate::call::Call;
 use crate::error::ApiError;
-use crate::orders::text;
-use crate::page::{Page, PageQuery};
+use crate::orders::{StageItem, stage_items, text};
+use crate::page::{Page, PageRequest};
 use crate::reply;
+use crate::schema::{Decimal, States};
+
+/// The steps of an issued invoice, in their order.
+const STAGES: [&str; 2] = ["render", "deliver"];
+
+/// An issued invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InvoiceSummary")]
+pub(crate) struct InvoiceItem {
+    id: Uuid,
+    number: Option<String>,
+    #[schemars(with = "States<InvoiceState>")]
+    status: String,
+    #[schemars(with = "States<PaymentState>")]
+    payment: String,
+    issue_date: Option<NaiveDate>,
+    due_date: Option<NaiveDate>,
+    issued_at: Option<DateTime<Utc>>,
+    /// Without tax.
+    net: Option<Money>,
+    tax: Option<Money>,
+    /// To be paid.
+    total: Option<Money>,
+    trace_id: Option<String>,
+    links: InvoiceLinks,
+}
+
+/// Where an invoice, its PDF and its order are.
+#[derive(Serialize, JsonSchema)]
+struct InvoiceLinks {
+    #[serde(rename = "self")]
+    own: String,
+    pdf: String,
+    order: Option<String>,
+}
+
+/// An invoice with its lines, how far it has come, and where its mails are.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Invoice")]
+pub(crate) struct InvoiceDetails {
+    #[serde(flatten)]
+    invoice: InvoiceItem,
+    lines: Vec<LineItem>,
+    /// The steps of the issued invoice, in their order.
+    stages: Vec<StageItem>,
+    deliveries: Vec<DeliveryItem>,
+    document: Option<DocumentItem>,
+}
+
+/// A line of an invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InvoiceLine")]
+struct LineItem {
+    position: i32,
+    description: String,
+    #[schemars(with = "Decimal")]
+    quantity: String,
+    unit: String,
+    #[schemars(with = "Decimal")]
+    unit_price: String,
+    net: Option<Money>,
+    /// The code of EN 16931: `S`, `Z`, `E`, `AE`, `K`, `G`, `O`.
+    tax_category: String,
+    #[schemars(with = "Decimal")]
+    tax_rate: String,
+    period: Option<PeriodItem>,
+}
+
+/// The time from `start` until before `end`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Period")]
+struct PeriodItem {
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+}
+
+/// A mail with the invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
+struct DeliveryItem {
+    id: Uuid,
+    recipient: String,
+    #[schemars(with = "States<DeliveryState>")]
+    status: String,
+    attempts: i32,
+    sent_at: Option<DateTime<Utc>>,
+    last_error: Option<String>,
+}
+
+/// The PDF of an invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Document")]
+struct DocumentItem {
+    sha256: String,
+    pages: i32,
+    template_version: String,
+    renderer_version: String,
+}
 
 /// Lists the issued invoices of the account.
-pub(crate) async fn list(
-    caller: Caller,
-    query: PageQuery,
-    state: Arc<State>,
-) -> Result<Response, ApiError> {
-    caller.require(Scope::InvoicesRead)?;
-    let page = query.parse()?;
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    let mut query = call.query();
+    let page = PageRequest::read(&mut query);
+    let page = query.finish(page)?;
     let mut rows = invoice::Entity::find()
-        .filter(invoice::Column::AccountId.eq(caller.account_id))
-        .filter(invoice::Column::State.ne(invoice::InvoiceState::Draft));
+        .filter(invoice::Column::AccountId.eq(call.account()?))
+        .filter(invoice::Column::State.ne(InvoiceState::Draft));
     if let Some(condition) = page.condition(invoice::Column::CreatedAt, invoice::Column::Id) {
         rows = rows.filter(condition);
     }
@@ -35,46 +131,35 @@ pub(crate) async fn list(
         .order_by_desc(invoice::Column::CreatedAt)
         .order_by_desc(invoice::Column::Id)
         .limit(page.limit + 1)
-        .all(&state.db)
+        .all(&call.state.db)
         .await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,
         |row| (row.created_at, row.id),
-        |row| item(&row),
+        item,
     )))
 }
 
-/// Shows one invoice: its lines, how far it has come, and where its mail is.
-pub(crate) async fn get(id: Uuid, caller: Caller, state: Arc<State>) -> Result<Response, ApiError> {
-    caller.require(Scope::InvoicesRead)?;
-    let invoice = own(id, &caller, &state).await?;
+/// Shows one invoice.
+pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
+    let (invoice, db) = (own(&call).await?, &call.state.db);
     let lines = invoice_line::Entity::find()
-        .filter(invoice_line::Column::InvoiceId.eq(id))
+        .filter(invoice_line::Column::InvoiceId.eq(invoice.id))
         .order_by_asc(invoice_line::Column::Position)
-        .all(&state.db)
+        .all(db)
         .await?;
     let stages = stage::Entity::find()
-        .filter(stage::Column::SubjectId.eq(id))
-        .all(&state.db)
+        .filter(stage::Column::SubjectId.eq(invoice.id))
+        .all(db)
         .await?;
-    let stage = |name: &str| {
-        let row = stages.iter().find(|row| row.name == name);
-        json!({
-            "name": name,
-            "state": row.map_or_else(|| "pending".to_owned(), |row| text(&row.state)),
-            "attempts": row.map_or(0, |row| row.attempts),
-            "next_attempt_at": row.and_then(|row| row.next_attempt_at),
-            "last_error": row.and_then(|row| row.last_error.clone()),
-        })
-    };
     let deliveries = email_delivery::Entity::find()
-        .filter(email_delivery::Column::InvoiceId.eq(id))
+        .filter(email_delivery::Column::InvoiceId.eq(invoice.id))
         .order_by_asc(email_delivery::Column::CreatedAt)
-        .all(&state.db)
+        .all(db)
         .await?;
     let document = document::Entity::find()
-        .filter(document::Column::InvoiceId.eq(id))
+        .filter(document::Column::InvoiceId.eq(invoice.id))
         .select_only()
         .columns([
             document::Column::Sha256,
@@ -83,145 +168,111 @@ pub(crate) async fn get(id: Uuid, caller: Caller, state: Arc<State>) -> Result<R
         ])
         .column(document::Column::Pages)
         .into_tuple::<(String, String, String, i32)>()
-        .one(&state.db)
+        .one(db)
         .await?;
+    let document_item = |(sha256, template_version, renderer_version, pages)| DocumentItem {
+        sha256,
+        pages,
+        template_version,
+        renderer_version,
+    };
     let currency = invoice.currency.clone();
-    let mut body = item(&invoice);
-    body["lines"] = lines
-        .iter()
-        .map(|line| line_item(line, &currency))
-        .collect();
-    body["stages"] = [stage("render"), stage("deliver")].into_iter().collect();
-    body["deliveries"] = deliveries.iter().map(delivery_item).collect();
-    body["document"] = document.map_or(Value::Null, |(sha256, template, renderer, pages)| {
-        json!({ "sha256": sha256, "pages": pages, "template_version": template, "renderer_version": renderer })
-    });
-    Ok(reply::ok(&body))
+    let line = |line| line_item(line, &currency);
+    Ok(reply::ok(&InvoiceDetails {
+        lines: lines.into_iter().map(line).collect(),
+        stages: stage_items(&STAGES, &stages),
+        deliveries: deliveries.into_iter().map(delivery_item).collect(),
+        document: document.map(document_item),
+        invoice: item(invoice),
+    }))
 }
 
 /// Downloads the PDF, byte for byte as it was mailed. Its hash is its `ETag`.
-pub(crate) async fn pdf(
-    id: Uuid,
-    caller: Caller,
-    known: Option<String>,
-    state: Arc<State>,
-) -> Result<Response, ApiError> {
-    caller.require(Scope::InvoicesRead)?;
-    let invoice = own(id, &caller, &state).await?;
+pub(crate) async fn pdf(call: Call) -> Result<Response, ApiError> {
+    let invoice = own(&call).await?;
     let document = document::Entity::find()
-        .filter(document::Column::InvoiceId.eq(id))
-        .one(&state.db)
+        .filter(document::Column::InvoiceId.eq(invoice.id))
+        .one(&call.state.db)
         .await?;
     let document = document.ok_or_else(|| {
         ApiError::not_ready(
             "The PDF of this invoice is being made. See the stage render of the invoice.",
         )
     })?;
-    let etag = format!("\"{}\"", document.sha256);
-    let unchanged = known.is_some_and(|known| {
-        known
-            .split(',')
-            .any(|tag| [etag.as_str(), "*"].contains(&tag.trim()))
-    });
-    let mut response = Response::default();
-    if unchanged {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        let name = invoice.number.as_deref().unwrap_or("invoice");
-        let name: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "-.".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        let headers = response.headers_mut();
-        headers.insert("content-type", HeaderValue::from_static("application/pdf"));
-        insert(
-            headers,
-            "content-disposition",
-            &format!("attachment; filename=\"{name}.pdf\""),
-        );
-        *response.body_mut() = document.bytes.into();
-    }
-    let headers = response.headers_mut();
-    insert(headers, "etag", &etag);
-    headers.insert(
-        "cache-control",
-        HeaderValue::from_static("private, no-cache"),
-    );
+    let name = invoice.number.as_deref().unwrap_or("invoice");
+    let plain = |c: char| match c.is_ascii_alphanumeric() || "-.".contains(c) {
+        true => c,
+        false => '_',
+    };
+    let name: String = name.chars().map(plain).collect();
+    let mut response = Response::new(document.bytes.into());
+    let disposition = format!("attachment; filename=\"{name}.pdf\"");
+    reply::set(&mut response, CONTENT_TYPE, "application/pdf");
+    reply::set(&mut response, CONTENT_DISPOSITION, &disposition);
+    reply::set(&mut response, ETAG, &format!("\"{}\"", document.sha256));
+    reply::set(&mut response, CACHE_CONTROL, "private, no-cache");
     Ok(response)
 }
 
-fn insert(headers: &mut warp::http::HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-/// The invoice, if it is the caller's and issued.
-async fn own(id: Uuid, caller: &Caller, state: &State) -> Result<invoice::Model, ApiError> {
-    invoice::Entity::find_by_id(id)
-        .filter(invoice::Column::AccountId.eq(caller.account_id))
-        .filter(invoice::Column::State.ne(invoice::InvoiceState::Draft))
-        .one(&state.db)
+/// The invoice in the path, if it is the caller's and issued.
+async fn own(call: &Call) -> Result<invoice::Model, ApiError> {
+    invoice::Entity::find_by_id(call.id("invoice")?)
+        .filter(invoice::Column::AccountId.eq(call.account()?))
+        .filter(invoice::Column::State.ne(InvoiceState::Draft))
+        .one(&call.state.db)
         .await?
         .ok_or_else(|| ApiError::not_found("invoice"))
 }
 
-fn money(minor: i64, currency: &str) -> Value {
-    match currency.parse::<Currency>() {
-        Ok(currency) => json!(Money::new(minor, currency)),
-        Err(_) => Value::Null,
+/// An amount in minor units of a currency.
+fn money(minor: i64, currency: &str) -> Option<Money> {
+    Some(Money::new(minor, currency.parse::<Currency>().ok()?))
+}
+
+fn item(invoice: invoice::Model) -> InvoiceItem {
+    let amount = |minor| money(minor, &invoice.currency);
+    InvoiceItem {
+        id: invoice.id,
+        net: amount(invoice.net_minor),
+        tax: amount(invoice.tax_minor),
+        total: amount(invoice.total_minor),
+        number: invoice.number,
+        status: text(&invoice.state),
+        payment: text(&invoice.payment),
+        issue_date: invoice.issue_date,
+        due_date: invoice.due_date,
+        issued_at: invoice.issued_at,
+        trace_id: invoice.trace_id,
+        links: InvoiceLinks {
+            own: format!("/v1/invoices/{}", invoice.id),
+            pdf: format!("/v1/invoices/{}/pdf", invoice.id),
+            order: invoice.order_id.map(|id| format!("/v1/orders/{id}")),
+        },
     }
 }
 
-fn item(invoice: &invoice::Model) -> Value {
-    let amount = |minor| money(minor, &invoice.currency);
-    json!({
-        "id": invoice.id,
-        "number": invoice.number,
-        "status": text(&invoice.state),
-        "payment": text(&invoice.payment),
-        "issue_date": invoice.issue_date,
-        "due_date": invoice.due_date,
-        "issued_at": invoice.issued_at,
-        "net": amount(invoice.net_minor),
-        "tax": amount(invoice.tax_minor),
-        "total": amount(invoice.total_minor),
-        "trace_id": invoice.trace_id,
-        "links": {
-            "self": format!("/v1/invoices/{}", invoice.id),
-            "pdf": format!("/v1/invoices/{}/pdf", invoice.id),
-            "order": invoice.order_id.map(|id| format!("/v1/orders/{id}")),
-        },
-    })
+fn line_item(line: invoice_line::Model, currency: &str) -> LineItem {
+    let period = line.period_start.zip(line.period_end);
+    LineItem {
+        position: line.position,
+        description: line.description,
+        quantity: line.quantity,
+        unit: line.unit,
+        unit_price: line.unit_price,
+        net: money(line.net_minor, currency),
+        tax_category: line.tax_category,
+        tax_rate: line.tax_rate,
+        period: period.map(|(start, end)| PeriodItem { start, end }),
+    }
 }
 
-fn line_item(line: &invoice_line::Model, currency: &str) -> Value {
-    json!({
-        "position": line.position,
-        "description": line.description,
-        "quantity": line.quantity,
-        "unit": line.unit,
-        "unit_price": line.unit_price,
-        "net": money(line.net_minor, currency),
-        "tax_category": line.tax_category,
-        "tax_rate": line.tax_rate,
-        "period": line.period_start.zip(line.period_end).map(|(start, end)| json!({ "start": start, "end": end })),
-    })
-}
-
-fn delivery_item(delivery: &email_delivery::Model) -> Value {
-    json!({
-        "id": delivery.id,
-        "recipient": delivery.recipient,
-        "status": text(&delivery.state),
-        "attempts": delivery.attempts,
-        "sent_at": delivery.sent_at,
-        "last_error": delivery.last_error,
-    })
+fn delivery_item(delivery: email_delivery::Model) -> DeliveryItem {
+    DeliveryItem {
+        id: delivery.id,
+        recipient: delivery.recipient,
+        status: text(&delivery.state),
+        attempts: delivery.attempts,
+        sent_at: delivery.sent_at,
+        last_error: delivery.last_error,
+    }
 }

@@ -6,25 +6,37 @@
 
 mod accepted;
 pub mod accounts;
+mod api_keys;
+mod audit;
+mod call;
 pub mod credentials;
+mod dispatch;
+mod docs;
 mod error;
 mod fields;
 mod health;
 mod invoices;
 mod lookup;
 mod offerings;
+mod openapi;
 mod orders;
 mod page;
 mod reply;
 mod resources;
+mod route;
 mod routes;
+mod schema;
 mod server;
+
+pub use openapi::openapi;
 
 use std::sync::Arc;
 
 use broker::Publisher;
+use credentials::Pepper;
 use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the API works with.
@@ -33,25 +45,40 @@ pub struct Settings {
     pub db: DatabaseConnection,
     /// Where accepted requests go.
     pub publisher: Publisher,
+    /// What keys are hashed with.
+    pub pepper: Pepper,
+    /// The web pages of other origins that may call the API: `https://shop.example`.
+    pub cors_origins: Vec<String>,
 }
 
 pub(crate) struct State {
     db: DatabaseConnection,
     publisher: Publisher,
     keys: credentials::Keys,
+    pepper: Pepper,
     accepted: accepted::Accepted,
     lookup: lookup::Lookup,
+    /// A place for each GET that waits for a change.
+    waiting: Semaphore,
 }
 
 /// Serves the API until shutdown, then lets running requests finish.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: CancellationToken) {
-    let Settings { db, publisher } = settings;
+    let Settings {
+        db,
+        publisher,
+        pepper,
+        cors_origins,
+    } = settings;
     let state = Arc::new(State {
-        keys: credentials::Keys::new(db.clone()),
+        keys: credentials::Keys::new(db.clone(), pepper.clone()),
+        pepper,
         accepted: accepted::Accepted::new(),
         lookup: lookup::Lookup::start(db.clone()),
         db,
         publisher: publisher.with_timeout(orders::CONFIRM_TIMEOUT),
+        waiting: Semaphore::new(orders::MAX_WAITING),
     });
-    server::serve(listener, routes::routes(state), shutdown).await;
+    let routes = dispatch::filter(state, routes::routes());
+    server::serve(listener, routes, &cors_origins, shutdown).await;
 }

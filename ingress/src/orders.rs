@@ -1,64 +1,56 @@
 //! `POST /v1/orders`, `GET /v1/orders`, `GET /v1/orders/{id}`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Health, Outgoing, PublishError, crash_point};
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use entity::order::{self, OrderState};
-use entity::{invoice, order_event, resource, stage};
+use entity::stage::{self, StageState};
+use entity::{invoice, order_event, resource};
+use schemars::JsonSchema;
 use schemas::Problem;
 use schemas::order::{MAX_QUANTITY, OrderPlace, OrderRequest, order_id};
-use schemas::problem::FieldError;
 use schemas::values::{ExternalRef, InvalidValue};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::StatusCode;
+use warp::http::header::{ETAG, LOCATION};
 use warp::reply::Response;
 
 use crate::State;
 use crate::accepted::Request;
-use crate::credentials::{Caller, Scope};
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::page::{Page, PageQuery};
+use crate::page::{Page, PageRequest};
 use crate::reply;
-use crate::routes::Authorized;
+use crate::schema::States;
 
 /// How long the broker may take to confirm an order before the caller is told to come again.
 pub(crate) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who publishes orders that come over HTTP.
 const PUBLISHER: &str = "ingress";
 
-const FIELDS: [&str; 6] = [
-    "offering",
-    "plan",
-    "quantity",
-    "region",
-    "name",
-    "external_ref",
-];
+/// The longest that a GET waits for a change, how often it looks, and how many wait at once; further
+/// ones are answered at once.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(400);
+pub(crate) const MAX_WAITING: usize = 128;
 
 /// The steps from order to mail, in their order.
 const STAGES: [&str; 5] = ["place", "provision", "issue", "render", "deliver"];
 
 /// Accepts an order: parse → publish, confirmed → 202.
-pub(crate) async fn place(
-    Authorized { caller, body }: Authorized,
-    key: Option<String>,
-    state: Arc<State>,
-) -> Result<Response, ApiError> {
-    caller.require(Scope::OrdersWrite)?;
-    let request = parse(&body)?;
-    let key = key
-        .map(|key| key.parse::<ExternalRef>())
-        .transpose()
-        .map_err(|InvalidValue(reason)| {
-            ApiError::invalid(vec![FieldError::new("Idempotency-Key", reason)])
-        })?;
+pub(crate) async fn place(call: Call) -> Result<Response, ApiError> {
+    let (state, caller) = (&call.state, call.caller()?);
+    let request = parse(call.fields()?)?;
+    let key = call.header("Idempotency-Key")?;
+    let key = key.map(str::parse::<ExternalRef>).transpose();
+    let key =
+        key.map_err(|InvalidValue(reason)| ApiError::wrong_field("Idempotency-Key", reason))?;
     // Without a key the caller's own reference, if any, makes the request repeatable.
     let key = key.or_else(|| request.external_ref.clone());
     let id = order_id(caller.account_id, key.as_ref());
@@ -74,7 +66,7 @@ pub(crate) async fn place(
         return Err(ApiError::key_reused());
     }
     if asked.is_confirmed() {
-        return Ok(accepted(id, true));
+        return accepted(id, true);
     }
     if new && key.is_some() {
         match state.lookup.find(id).await {
@@ -84,7 +76,7 @@ pub(crate) async fn place(
             }
             Some(_) => {
                 state.accepted.confirm(id, asked);
-                return Ok(accepted(id, true));
+                return accepted(id, true);
             }
             None => {}
         }
@@ -102,22 +94,21 @@ pub(crate) async fn place(
             crash_point("ingress.confirmed");
             state.accepted.confirm(id, asked);
             tracing::info!(order.id = %id, key.id = caller.key_id, "accepted order {id}");
-            Ok(accepted(id, false))
+            accepted(id, false)
         }
         Err(error) => {
             // Perhaps the broker has it all the same: then the same key finds it.
             state.accepted.forget(id);
             tracing::warn!(order.id = %id, "cannot accept order {id}: {error}");
-            Err(refused(&state, &error))
+            Err(refused(state, &error))
         }
     }
 }
 
-fn parse(body: &[u8]) -> Result<OrderRequest, ApiError> {
-    let mut fields = Fields::parse(body)?;
+fn parse(mut fields: Fields) -> Result<OrderRequest, ApiError> {
     let offering = fields.required("offering");
     let plan = fields.required("plan");
-    let quantity = fields.integer("quantity", 1, MAX_QUANTITY, 1);
+    let quantity = fields.integer("quantity", (1, MAX_QUANTITY), 1);
     let region = fields.required("region");
     let name = fields.required("name");
     let external_ref = fields.optional("external_ref");
@@ -131,21 +122,40 @@ fn parse(body: &[u8]) -> Result<OrderRequest, ApiError> {
             external_ref,
         })
     })();
-    fields.finish(request, &FIELDS)
+    fields.finish(request)
 }
 
-fn accepted(id: Uuid, replayed: bool) -> Response {
+/// A request that was accepted. What becomes of it is shown at its address.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Accepted {
+    id: Uuid,
+    /// `accepted`.
+    status: &'static str,
+    links: SelfLink,
+}
+
+/// Where a thing is.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SelfLink {
+    #[serde(rename = "self")]
+    own: String,
+}
+
+fn accepted(id: Uuid, replayed: bool) -> Result<Response, ApiError> {
     let location = format!("/v1/orders/{id}");
-    let body = json!({ "id": id, "status": "accepted", "links": { "self": location } });
+    let body = Accepted {
+        id,
+        status: "accepted",
+        links: SelfLink {
+            own: location.clone(),
+        },
+    };
     let mut response = reply::json(StatusCode::ACCEPTED, &body);
-    let headers = response.headers_mut();
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        headers.insert("location", location);
-    }
+    reply::set(&mut response, LOCATION, &location);
     if replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        reply::set(&mut response, "idempotency-replayed", "true");
     }
-    response
+    Ok(response)
 }
 
 fn refused(state: &State, error: &PublishError) -> ApiError {
@@ -161,82 +171,102 @@ fn refused(state: &State, error: &PublishError) -> ApiError {
     ))
 }
 
-/// An order in a list.
-#[derive(Serialize)]
-struct OrderItem {
+/// An order. In the moment between its acceptance and its intake only `id`, `status`, `placed_at` and
+/// `links` are there.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OrderSummary")]
+pub(crate) struct OrderItem {
     id: Uuid,
+    #[schemars(with = "States<OrderState>")]
     status: String,
+    /// The caller's own reference.
     external_ref: Option<String>,
+    #[serde(flatten)]
+    asked: Option<Asked>,
+    placed_at: DateTime<Utc>,
+    completed_at: Option<DateTime<Utc>>,
+    /// Why it was rejected or has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+    /// The trace of the request, to quote to support.
+    trace_id: Option<String>,
+    links: OrderLinks,
+}
+
+/// What was ordered.
+#[derive(Serialize, JsonSchema)]
+struct Asked {
     offering: String,
     plan: String,
     quantity: i32,
     region: String,
     name: String,
-    placed_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
-    completed_at: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
-    trace_id: Option<String>,
-    links: Value,
 }
 
-/// An order by itself: with everything that happened to it.
-#[derive(Serialize)]
-struct OrderDetails {
+/// Where an order and what it made are.
+#[derive(Default, Serialize, JsonSchema)]
+struct OrderLinks {
+    #[serde(rename = "self")]
+    own: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pdf: Option<String>,
+}
+
+/// An order with everything that happened to it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Order")]
+pub(crate) struct OrderDetails {
     #[serde(flatten)]
     order: OrderItem,
+    /// The steps from the order to the mail, in their order.
     stages: Vec<StageItem>,
+    /// Every state that it was in.
     history: Vec<EventItem>,
     resource_ids: Vec<Uuid>,
     invoice_id: Option<Uuid>,
 }
 
-#[derive(Serialize)]
-struct StageItem {
+/// How far one step is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Stage")]
+pub(crate) struct StageItem {
+    /// `place`, `provision`, `issue`, `render` or `deliver`.
     name: &'static str,
+    #[schemars(with = "States<StageState>")]
     state: String,
     attempts: i32,
+    /// When it is tried again by itself.
     next_attempt_at: Option<DateTime<Utc>>,
     last_error: Option<String>,
 }
 
-#[derive(Serialize)]
+/// One state that an order was in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OrderEvent")]
 struct EventItem {
+    /// Counts from 1.
     version: i32,
+    #[schemars(with = "States<OrderState>")]
     state: String,
     at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
-/// The query parameters of the list.
-#[derive(Deserialize)]
-pub(crate) struct ListQuery {
-    status: Option<String>,
-    #[serde(flatten)]
-    page: PageQuery,
-}
-
 /// Lists the orders of the account.
-pub(crate) async fn list(
-    caller: Caller,
-    query: ListQuery,
-    state: Arc<State>,
-) -> Result<Response, ApiError> {
-    use sea_orm::{ActiveEnum, Iterable};
-    caller.require(Scope::OrdersRead)?;
-    let page = query.page.parse()?;
-    let mut rows = order::Entity::find().filter(order::Column::AccountId.eq(caller.account_id));
-    if let Some(status) = query.status {
-        let known = OrderState::try_from_value(&status).map_err(|_| {
-            let names: Vec<_> = OrderState::iter().map(|state| state.to_value()).collect();
-            ApiError::invalid(vec![FieldError::new(
-                "status",
-                format!("must be one of {}", names.join(", ")),
-            )])
-        })?;
-        rows = rows.filter(order::Column::State.eq(known));
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    let mut query = call.query();
+    let page = PageRequest::read(&mut query);
+    let status: Option<OrderState> = query.one_of("status");
+    let page = query.finish(page)?;
+    let mut rows = order::Entity::find().filter(order::Column::AccountId.eq(call.account()?));
+    if let Some(status) = status {
+        rows = rows.filter(order::Column::State.eq(status));
     }
     if let Some(condition) = page.condition(order::Column::PlacedAt, order::Column::Id) {
         rows = rows.filter(condition);
@@ -245,7 +275,7 @@ pub(crate) async fn list(
         .order_by_desc(order::Column::PlacedAt)
         .order_by_desc(order::Column::Id)
         .limit(page.limit + 1)
-        .all(&state.db)
+        .all(&call.state.db)
         .await?;
     Ok(reply::ok(&Page::new(
         rows,
@@ -255,25 +285,46 @@ pub(crate) async fn list(
     )))
 }
 
-/// Shows one order. Right after it was accepted it may not be in the database yet.
-pub(crate) async fn get(id: Uuid, caller: Caller, state: Arc<State>) -> Result<Response, ApiError> {
-    caller.require(Scope::OrdersRead)?;
+/// Shows one order. With `Prefer: wait=N` (RFC 7240) the answer waits until the order is no longer
+/// as `If-None-Match` says, or as it was when the request came.
+pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
+    let (id, account) = (call.id("order")?, call.account()?);
+    let mut response = show(&call.state, id, account).await?;
+    let wait = call.header("prefer")?.and_then(wait);
+    let slot = wait.and_then(|_| call.state.waiting.try_acquire().ok());
+    let (Some(wait), Some(_slot)) = (wait, slot) else {
+        return Ok(response);
+    };
+    let until = Instant::now() + wait.min(MAX_WAIT);
+    let etag = |response: &Response| {
+        let etag = response.headers().get(ETAG);
+        etag.and_then(|etag| Some(etag.to_str().ok()?.to_owned()))
+            .unwrap_or_default()
+    };
+    let known = call.header("if-none-match")?.map(str::to_owned);
+    let known = known.unwrap_or_else(|| etag(&response));
+    while reply::names(&known, &etag(&response)) && Instant::now() < until {
+        sleep(LOOK_AGAIN).await;
+        response = show(&call.state, id, account).await?;
+    }
+    let applied = format!("wait={}", wait.min(MAX_WAIT).as_secs());
+    reply::set(&mut response, "preference-applied", &applied);
+    Ok(response)
+}
+
+/// The `wait` of a header `Prefer`: `respond-async, wait=10`.
+fn wait(prefer: &str) -> Option<Duration> {
+    let mut preferences = prefer.split([',', ';']);
+    let wait = preferences.find_map(|preference| preference.trim().strip_prefix("wait="))?;
+    wait.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Right after an order was accepted it may not be in the database yet.
+async fn show(state: &State, id: Uuid, account: Uuid) -> Result<Response, ApiError> {
     let order = order::Entity::find_by_id(id).one(&state.db).await;
-    let order = match (order, state.accepted.find(id, caller.account_id)) {
-        (Ok(Some(order)), _) if order.account_id == caller.account_id => order,
-        (Ok(None) | Err(_), Some(placed_at)) => {
-            return Ok(reply::ok(&json!({
-                "id": id,
-                "status": "accepted",
-                "placed_at": placed_at,
-                "trace_id": null,
-                "stages": stage_items(&[]),
-                "history": [{ "version": 1, "state": "accepted", "at": placed_at }],
-                "resource_ids": [],
-                "invoice_id": null,
-                "links": { "self": format!("/v1/orders/{id}") },
-            })));
-        }
+    let order = match (order, state.accepted.find(id, account)) {
+        (Ok(Some(order)), _) if order.account_id == account => order,
+        (Ok(None) | Err(_), Some(placed_at)) => return Ok(reply::ok(&early(id, placed_at))),
         (Err(error), None) => return Err(error.into()),
         _ => return Err(ApiError::not_found("order")),
     };
@@ -303,29 +354,53 @@ pub(crate) async fn get(id: Uuid, caller: Caller, state: Arc<State>) -> Result<R
         .all(&state.db)
         .await?;
     let mut order = item(order);
-    let resource_links: Vec<_> = resource_ids
-        .iter()
-        .map(|id| format!("/v1/resources/{id}"))
-        .collect();
-    order.links["resources"] = resource_links.into();
-    if let Some(invoice_id) = invoice_id {
-        order.links["invoice"] = format!("/v1/invoices/{invoice_id}").into();
-        order.links["pdf"] = format!("/v1/invoices/{invoice_id}/pdf").into();
-    }
+    let resource_link = |id: &Uuid| format!("/v1/resources/{id}");
+    order.links.resources = Some(resource_ids.iter().map(resource_link).collect());
+    order.links.invoice = invoice_id.map(|id| format!("/v1/invoices/{id}"));
+    order.links.pdf = invoice_id.map(|id| format!("/v1/invoices/{id}/pdf"));
     let history = history.into_iter().map(|event| EventItem {
         version: event.version,
         state: text(&event.state),
         at: event.at,
         note: event.note,
     });
-    let details = OrderDetails {
+    Ok(reply::ok(&OrderDetails {
         order,
-        stages: stage_items(&stages),
+        stages: stage_items(&STAGES, &stages),
         history: history.collect(),
         resource_ids,
         invoice_id,
-    };
-    Ok(reply::ok(&details))
+    }))
+}
+
+/// An order that is accepted, and that no worker has taken in yet.
+fn early(id: Uuid, placed_at: DateTime<Utc>) -> OrderDetails {
+    let status = text(&OrderState::Accepted);
+    OrderDetails {
+        order: OrderItem {
+            id,
+            status: status.clone(),
+            external_ref: None,
+            asked: None,
+            placed_at,
+            completed_at: None,
+            problem: None,
+            trace_id: None,
+            links: OrderLinks {
+                own: format!("/v1/orders/{id}"),
+                ..OrderLinks::default()
+            },
+        },
+        stages: stage_items(&STAGES, &[]),
+        history: vec![EventItem {
+            version: 1,
+            state: status,
+            at: placed_at,
+            note: None,
+        }],
+        resource_ids: Vec::new(),
+        invoice_id: None,
+    }
 }
 
 fn item(order: order::Model) -> OrderItem {
@@ -333,25 +408,30 @@ fn item(order: order::Model) -> OrderItem {
         id: order.id,
         status: text(&order.state),
         external_ref: order.external_ref,
-        offering: order.offering,
-        plan: order.plan,
-        quantity: order.quantity,
-        region: order.region,
-        name: order.name,
+        asked: Some(Asked {
+            offering: order.offering,
+            plan: order.plan,
+            quantity: order.quantity,
+            region: order.region,
+            name: order.name,
+            updated_at: order.updated_at,
+        }),
         placed_at: order.placed_at,
-        updated_at: order.updated_at,
         completed_at: order.completed_at,
         problem: order
             .problem
             .and_then(|json| serde_json::from_str(&json).ok()),
         trace_id: order.trace_id,
-        links: json!({ "self": format!("/v1/orders/{}", order.id) }),
+        links: OrderLinks {
+            own: format!("/v1/orders/{}", order.id),
+            ..OrderLinks::default()
+        },
     }
 }
 
 /// Every stage in order, those without a row as pending.
-fn stage_items(rows: &[stage::Model]) -> Vec<StageItem> {
-    let item = |name| match rows.iter().find(|row| row.name == name) {
+pub(crate) fn stage_items(names: &[&'static str], rows: &[stage::Model]) -> Vec<StageItem> {
+    let item = |name: &&'static str| match rows.iter().find(|row| row.name == *name) {
         Some(row) => StageItem {
             name,
             state: text(&row.state),
@@ -361,13 +441,13 @@ fn stage_items(rows: &[stage::Model]) -> Vec<StageItem> {
         },
         None => StageItem {
             name,
-            state: text(&stage::StageState::Pending),
+            state: text(&StageState::Pending),
             attempts: 0,
             next_attempt_at: None,
             last_error: None,
         },
     };
-    STAGES.map(item).into()
+    names.iter().map(item).collect()
 }
 
 /// A state as it is called in the API, which is as it is stored.

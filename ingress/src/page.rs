@@ -3,23 +3,19 @@
 
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64URL_NOPAD;
-use schemas::problem::FieldError;
+use schemars::JsonSchema;
 use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{ColumnTrait, ExprTrait};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::ApiError;
+use crate::fields::Fields;
 
-const DEFAULT: u64 = 20;
-const MOST: u64 = 100;
-
-/// The query parameters of a list.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct PageQuery {
-    limit: Option<String>,
-    cursor: Option<String>,
-}
+/// How many items a page has if nothing is said.
+pub(crate) const DEFAULT: u64 = 20;
+/// How many items a page has at most.
+pub(crate) const MOST: u64 = 100;
 
 /// Where a page begins and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,45 +24,35 @@ pub(crate) struct PageRequest {
     after: Option<(DateTime<Utc>, Uuid)>,
 }
 
-/// One page of a list.
-#[derive(Debug, Serialize)]
+/// One page of a list, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub(crate) struct Page<T> {
     items: Vec<T>,
     /// The cursor of the next page; null at the end.
     next: Option<String>,
 }
 
-impl PageQuery {
-    /// # Errors
-    /// 422 when a parameter is wrong.
-    pub(crate) fn parse(self) -> Result<PageRequest, ApiError> {
-        let mut errors = Vec::new();
-        let limit = self.limit.map_or(Some(DEFAULT), |text| text.parse().ok());
+impl PageRequest {
+    /// Reads `limit` and `cursor`.
+    pub(crate) fn read(fields: &mut Fields) -> Option<Self> {
+        let limit = fields.take("limit");
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let limit = limit.map_or(Some(DEFAULT), |value| text(&value)?.parse().ok());
         let limit = limit.filter(|limit| (1..=MOST).contains(limit));
         if limit.is_none() {
-            errors.push(FieldError::new(
-                "limit",
-                format!("must be a whole number from 1 to {MOST}"),
-            ));
+            fields.wrong("limit", format!("must be a whole number from 1 to {MOST}"));
         }
-        let after = self.cursor.map(|text| decode(&text));
+        let after = fields.take("cursor").map(|value| decode(&text(&value)?));
         if after == Some(None) {
-            errors.push(FieldError::new(
-                "cursor",
-                "must be the value of next from the page before",
-            ));
+            fields.wrong("cursor", "must be the value of next from the page before");
         }
-        match limit {
-            Some(limit) if errors.is_empty() => Ok(PageRequest {
-                limit,
-                after: after.flatten(),
-            }),
-            _ => Err(ApiError::invalid(errors)),
-        }
+        Some(Self {
+            limit: limit?,
+            after: after.flatten(),
+        })
     }
-}
 
-impl PageRequest {
     /// The condition that rows come after the cursor in a list sorted by `time` and `id`, newest first.
     pub(crate) fn condition<C: ColumnTrait>(&self, time: C, id: C) -> Option<SimpleExpr> {
         let (at, last) = self.after?;
@@ -115,29 +101,29 @@ mod tests {
     #[test]
     fn cursors_survive_the_way_to_the_caller_and_back() {
         let key = (Utc::now(), Uuid::now_v7());
-        let query = PageQuery {
-            limit: Some("2".into()),
-            cursor: Some(encode(key)),
+        let mut query = Fields::of_query(&format!("limit=2&cursor={}", encode(key)));
+        let read = PageRequest::read(&mut query);
+        let expected = PageRequest {
+            limit: 2,
+            after: Some(key),
         };
-        assert_eq!(
-            query.parse().unwrap(),
-            PageRequest {
-                limit: 2,
-                after: Some(key)
-            }
-        );
+        assert_eq!(query.finish(read).unwrap(), expected);
     }
 
     #[test]
     fn wrong_parameters_are_all_named() {
-        for (limit, cursor) in [("0", "x"), ("101", ""), ("many", "%%%")] {
-            let query = PageQuery {
-                limit: Some(limit.into()),
-                cursor: Some(cursor.into()),
-            };
-            let error = format!("{:?}", query.parse().unwrap_err());
+        for wrong in [
+            "limit=0&cursor=x",
+            "limit=101&cursor=",
+            "limit=many&cursor=%25%25",
+            "limit=1&limit=2&cursor=x",
+            "limit=&cursor=x&curser=x",
+        ] {
+            let mut query = Fields::of_query(wrong);
+            let read = PageRequest::read(&mut query);
+            let error = format!("{:?}", query.finish(read).unwrap_err());
             assert!(
-                error.contains("limit") && error.contains("cursor"),
+                error.contains("\"limit\"") && error.contains("\"cursor\""),
                 "{error}"
             );
         }

@@ -1,30 +1,55 @@
 //! `GET /v1/resources`, `GET /v1/resources/{id}`.
 
-use std::sync::Arc;
-
-use entity::resource;
+use chrono::{DateTime, Utc};
+use entity::resource::{self, ResourceState};
+use schemars::JsonSchema;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 use warp::reply::Response;
 
-use crate::State;
-use crate::credentials::{Caller, Scope};
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::orders::text;
-use crate::page::{Page, PageQuery};
+use crate::page::{Page, PageRequest};
 use crate::reply;
+use crate::schema::States;
+
+/// A resource at a provider.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Resource")]
+pub(crate) struct ResourceItem {
+    id: Uuid,
+    #[schemars(with = "States<ResourceState>")]
+    status: String,
+    name: String,
+    provider: String,
+    region: String,
+    /// What the provider calls it.
+    external_id: Option<String>,
+    /// Its IP address.
+    address: Option<String>,
+    created_at: DateTime<Utc>,
+    /// When it was first usable; from then on it is billed.
+    activated_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
+    links: ResourceLinks,
+}
+
+/// Where a resource and its order are.
+#[derive(Serialize, JsonSchema)]
+struct ResourceLinks {
+    #[serde(rename = "self")]
+    own: String,
+    order: String,
+}
 
 /// Lists the resources of the account.
-pub(crate) async fn list(
-    caller: Caller,
-    query: PageQuery,
-    state: Arc<State>,
-) -> Result<Response, ApiError> {
-    caller.require(Scope::ResourcesRead)?;
-    let page = query.parse()?;
-    let mut rows =
-        resource::Entity::find().filter(resource::Column::AccountId.eq(caller.account_id));
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    let mut query = call.query();
+    let page = PageRequest::read(&mut query);
+    let page = query.finish(page)?;
+    let mut rows = resource::Entity::find().filter(resource::Column::AccountId.eq(call.account()?));
     if let Some(condition) = page.condition(resource::Column::CreatedAt, resource::Column::Id) {
         rows = rows.filter(condition);
     }
@@ -32,42 +57,41 @@ pub(crate) async fn list(
         .order_by_desc(resource::Column::CreatedAt)
         .order_by_desc(resource::Column::Id)
         .limit(page.limit + 1)
-        .all(&state.db)
+        .all(&call.state.db)
         .await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,
         |row| (row.created_at, row.id),
-        |row| item(&row),
+        item,
     )))
 }
 
 /// Shows one resource.
-pub(crate) async fn get(id: Uuid, caller: Caller, state: Arc<State>) -> Result<Response, ApiError> {
-    caller.require(Scope::ResourcesRead)?;
-    let found = resource::Entity::find_by_id(id)
-        .filter(resource::Column::AccountId.eq(caller.account_id))
-        .one(&state.db)
+pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
+    let found = resource::Entity::find_by_id(call.id("resource")?)
+        .filter(resource::Column::AccountId.eq(call.account()?))
+        .one(&call.state.db)
         .await?;
     let resource = found.ok_or_else(|| ApiError::not_found("resource"))?;
-    Ok(reply::ok(&item(&resource)))
+    Ok(reply::ok(&item(resource)))
 }
 
-fn item(resource: &resource::Model) -> Value {
-    json!({
-        "id": resource.id,
-        "status": text(&resource.state),
-        "name": resource.name,
-        "provider": resource.provider,
-        "region": resource.region,
-        "external_id": resource.external_id,
-        "address": resource.address,
-        "created_at": resource.created_at,
-        "activated_at": resource.activated_at,
-        "updated_at": resource.updated_at,
-        "links": {
-            "self": format!("/v1/resources/{}", resource.id),
-            "order": format!("/v1/orders/{}", resource.order_id),
+fn item(resource: resource::Model) -> ResourceItem {
+    ResourceItem {
+        id: resource.id,
+        status: text(&resource.state),
+        name: resource.name,
+        provider: resource.provider,
+        region: resource.region,
+        external_id: resource.external_id,
+        address: resource.address,
+        created_at: resource.created_at,
+        activated_at: resource.activated_at,
+        updated_at: resource.updated_at,
+        links: ResourceLinks {
+            own: format!("/v1/resources/{}", resource.id),
+            order: format!("/v1/orders/{}", resource.order_id),
         },
-    })
+    }
 }

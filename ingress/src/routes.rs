@@ -1,249 +1,137 @@
-//! The route table.
+//! The table of routes.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use entity::order::OrderState;
+use schemas::order::OrderRequest;
+use schemas::values::ExternalRef;
 
-use bytes::Buf;
-use futures_util::{Stream, StreamExt};
-use uuid::Uuid;
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
+use crate::credentials::Scope;
+use crate::route::{Content, Route};
+use crate::schema::States;
+use crate::{accounts, api_keys, docs, health, invoices, offerings, orders, resources};
 
-use crate::State;
-use crate::credentials::Caller;
-use crate::error::ApiError;
-use crate::page::PageQuery;
-use crate::{health, invoices, offerings, orders, resources};
-
-/// The largest body that is read.
-const MAX_BODY: usize = 64 * 1024;
-/// How much of a refused body is taken so that the client sees the answer, and for how long.
-const MAX_DISCARDED: usize = 1024 * 1024;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Every route of the API. A credential is looked at before the body is read, and after the path has
-/// matched: a wrong path is 404 to everybody.
-pub(crate) fn routes(
-    state: Arc<State>,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let v1 = |name: &'static str| warp::path("v1").and(warp::path(name));
-    let with = with(state.clone());
-    let caller = caller(state.clone());
-
-    let place_order = v1("orders")
-        .and(warp::path::end())
-        .and(warp::post())
-        .and(authorized_body(state.clone()))
-        .and(warp::header::optional("idempotency-key"))
-        .and(with.clone())
-        .then(orders::place);
-    let list_orders = v1("orders")
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(warp::query())
-        .and(with.clone())
-        .then(orders::list);
-    let get_order = v1("orders")
-        .and(id())
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(with.clone())
-        .then(orders::get);
-    let list_offerings = v1("offerings")
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(with.clone())
-        .then(offerings::list);
-    let list_resources = v1("resources")
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(warp::query::<PageQuery>())
-        .and(with.clone())
-        .then(resources::list);
-    let get_resource = v1("resources")
-        .and(id())
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(with.clone())
-        .then(resources::get);
-    let list_invoices = v1("invoices")
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(warp::query::<PageQuery>())
-        .and(with.clone())
-        .then(invoices::list);
-    let get_invoice = v1("invoices")
-        .and(id())
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller.clone())
-        .and(with.clone())
-        .then(invoices::get);
-    let get_pdf = v1("invoices")
-        .and(id())
-        .and(warp::path("pdf"))
-        .and(warp::path::end())
-        .and(warp::get())
-        .and(caller)
-        .and(warp::header::optional("if-none-match"))
-        .and(with.clone())
-        .then(invoices::pdf);
-    let alive = warp::path!("healthz").and(warp::get()).map(health::alive);
-    let ready = warp::path!("readyz")
-        .and(warp::get())
-        .and(with)
-        .then(health::ready);
-
-    [
-        answered(place_order),
-        answered(list_orders),
-        answered(get_order),
-        answered(list_offerings),
-        answered(list_resources),
-        answered(get_resource),
-        answered(list_invoices),
-        answered(get_invoice),
-        answered(get_pdf),
-        answered(alive),
-        answered(ready),
+/// Every route of the API.
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/v1/orders", "placeOrder", orders::place)
+            .about("Orders resources.")
+            .scope(Scope::OrdersWrite)
+            .header::<ExternalRef>(
+                "Idempotency-Key",
+                "Makes the request repeatable: the same key is the same order.",
+            )
+            .body::<OrderRequest>()
+            .json::<orders::Accepted>(
+                202,
+                "The order is accepted and has one effect, whatever happens. Repeated with the same \
+                 key it has the header Idempotency-Replayed.",
+            ),
+        Route::get("/v1/orders", "listOrders", orders::list)
+            .about("Lists the orders of the account, newest first.")
+            .scope(Scope::OrdersRead)
+            .query::<States<OrderState>>("status", "Only those in this state.")
+            .paged::<orders::OrderItem>("A page of orders."),
+        Route::get("/v1/orders/{id}", "getOrder", orders::get)
+            .about("Shows an order, how far each step is, and everything that happened to it.")
+            .scope(Scope::OrdersRead)
+            .header::<String>(
+                "Prefer",
+                "wait=N waits up to N seconds (at most 20) for a change.",
+            )
+            .json::<orders::OrderDetails>(200, "The order."),
+        Route::get("/v1/offerings", "listOfferings", offerings::list)
+            .about("Lists what can be ordered, at the prices in the currency of the account.")
+            .json::<offerings::Offerings>(200, "Every offering."),
+        Route::get("/v1/resources", "listResources", resources::list)
+            .about("Lists the resources of the account, newest first.")
+            .scope(Scope::ResourcesRead)
+            .paged::<resources::ResourceItem>("A page of resources."),
+        Route::get("/v1/resources/{id}", "getResource", resources::get)
+            .about("Shows a resource.")
+            .scope(Scope::ResourcesRead)
+            .json::<resources::ResourceItem>(200, "The resource."),
+        Route::get("/v1/invoices", "listInvoices", invoices::list)
+            .about("Lists the issued invoices of the account, newest first.")
+            .scope(Scope::InvoicesRead)
+            .paged::<invoices::InvoiceItem>("A page of invoices."),
+        Route::get("/v1/invoices/{id}", "getInvoice", invoices::get)
+            .about("Shows an invoice with its lines, and where its mails are.")
+            .scope(Scope::InvoicesRead)
+            .json::<invoices::InvoiceDetails>(200, "The invoice."),
+        Route::get("/v1/invoices/{id}/pdf", "getInvoicePdf", invoices::pdf)
+            .about("Downloads the PDF of an invoice, byte for byte as it was mailed.")
+            .scope(Scope::InvoicesRead)
+            .answer(200, "The PDF.", Content::Media("application/pdf"))
+            .conflict("The PDF is being made."),
+        Route::get("/v1/accounts", "listAccounts", accounts::list)
+            .about("Lists the accounts that the credential acts for.")
+            .scope(Scope::AccountRead)
+            .json::<accounts::Accounts>(200, "The accounts."),
+        Route::get("/v1/accounts/{id}", "getAccount", accounts::get)
+            .about("Shows an account.")
+            .scope(Scope::AccountRead)
+            .json::<accounts::AccountItem>(200, "The account."),
+        Route::patch("/v1/accounts/{id}", "changeAccount", accounts::change)
+            .about("Changes an account; what is not mentioned stays (RFC 7396).")
+            .scope(Scope::AccountWrite)
+            .header::<String>("If-Match", "Changes only what has this ETag.")
+            .body::<accounts::AccountPatch>()
+            .json::<accounts::AccountItem>(200, "The account as it is now."),
+        Route::get("/v1/api-keys", "listApiKeys", api_keys::list)
+            .about("Lists the API keys of the account, newest first, without their secrets.")
+            .scope(Scope::KeysRead)
+            .json::<api_keys::Keys>(200, "The keys."),
+        Route::post("/v1/api-keys", "createApiKey", api_keys::create)
+            .about("Creates an API key that may do no more than the one that creates it.")
+            .scope(Scope::KeysWrite)
+            .body::<api_keys::KeyRequest>()
+            .json::<api_keys::CreatedKey>(201, "The key, for the only time.")
+            .conflict("The account has as many keys as it may have."),
+        Route::get("/v1/api-keys/{key_id}", "getApiKey", api_keys::get)
+            .about("Shows an API key, without its secret.")
+            .scope(Scope::KeysRead)
+            .json::<api_keys::KeyItem>(200, "The key."),
+        Route::delete("/v1/api-keys/{key_id}", "revokeApiKey", api_keys::revoke)
+            .about("Revokes an API key. It stops working everywhere within five seconds.")
+            .scope(Scope::KeysWrite)
+            .answer(204, "It is revoked.", Content::Empty),
+        Route::post("/v1/api-keys/{key_id}/rotations", "rotateApiKey", api_keys::rotate)
+            .about("Creates a key that may do the same; the old one goes on working for a while.")
+            .scope(Scope::KeysWrite)
+            .body::<api_keys::Rotation>()
+            .json::<api_keys::CreatedKey>(201, "The new key, for the only time.")
+            .conflict("The key does not work any more, or there are too many."),
+        Route::get("/healthz", "alive", health::alive)
+            .about("Answers while the process lives.")
+            .public()
+            .json::<health::Alive>(200, "It lives."),
+        Route::get("/readyz", "ready", health::ready)
+            .about("Says whether requests can be taken in, and what does not work.")
+            .public()
+            .json::<health::Readiness>(200, "Requests are taken in.")
+            .json::<health::Readiness>(503, "Nothing can be taken in."),
+        Route::get("/openapi.json", "openapi", docs::openapi)
+            .about("This document.")
+            .public()
+            .json::<serde_json::Value>(200, "The OpenAPI document."),
+        Route::get("/asyncapi.json", "asyncapi", docs::asyncapi)
+            .about("The AsyncAPI document of what partner systems publish and read.")
+            .public()
+            .json::<serde_json::Value>(200, "The AsyncAPI document."),
+        Route::get("/schemas/{kind}", "getSchema", docs::schema)
+            .about("The JSON Schema of a kind of message.")
+            .public()
+            .json::<serde_json::Value>(200, "The JSON Schema."),
+        Route::get("/docs", "docs", docs::page)
+            .about("This API for people.")
+            .public()
+            .answer(200, "A page.", Content::Media("text/html")),
+        Route::get("/docs/style.css", "docsStyle", docs::style)
+            .about("The looks of the page.")
+            .public()
+            .answer(200, "A style sheet.", Content::Media("text/css")),
+        Route::get("/problems/{name}", "getProblemType", docs::problem)
+            .about("What a kind of problem means.")
+            .public()
+            .answer(200, "A page.", Content::Media("text/html")),
     ]
-    .into_iter()
-    // From the right, so that the first route is tried first and by itself.
-    .rev()
-    .reduce(|table, route| route.or(table).unify().boxed())
-    .expect("the table has routes")
-    .recover(async |rejection: Rejection| Ok::<_, Infallible>(ApiError::of_rejection(&rejection)))
-    .unify()
-}
-
-/// A route whose answer is made.
-fn answered<F, R>(route: F) -> BoxedFilter<(Response,)>
-where
-    F: Filter<Extract = (R,), Error = Rejection> + Clone + Send + Sync + 'static,
-    R: Reply + 'static,
-{
-    route.map(Reply::into_response).boxed()
-}
-
-fn with(
-    state: Arc<State>,
-) -> impl Filter<Extract = (Arc<State>,), Error = Infallible> + Clone + Send + Sync {
-    warp::any().map(move || state.clone())
-}
-
-/// Who asks, or 401.
-fn caller(
-    state: Arc<State>,
-) -> impl Filter<Extract = (Caller,), Error = Rejection> + Clone + Send + Sync {
-    warp::header::optional::<String>("authorization")
-        .and(with(state))
-        .and_then(async |authorization: Option<String>, state: Arc<State>| {
-            state
-                .keys
-                .check(authorization.as_deref())
-                .await
-                .map_err(warp::reject::custom)
-        })
-}
-
-/// The id in a path. What is no id is nothing that exists.
-fn id() -> impl Filter<Extract = (Uuid,), Error = Rejection> + Copy + Send + Sync {
-    warp::path::param::<Uuid>()
-}
-
-/// Who asks, and the body of their JSON request.
-fn authorized_body(
-    state: Arc<State>,
-) -> impl Filter<Extract = (Authorized,), Error = Rejection> + Clone + Send + Sync {
-    warp::header::optional::<String>("authorization")
-        .and(warp::header::optional::<String>("content-type"))
-        .and(warp::header::optional::<u64>("content-length"))
-        .and(warp::body::stream())
-        .and(with(state))
-        .and_then(authorize)
-}
-
-async fn authorize(
-    authorization: Option<String>,
-    media_type: Option<String>,
-    length: Option<u64>,
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    state: Arc<State>,
-) -> Result<Authorized, Rejection> {
-    let caller = state.keys.check(authorization.as_deref()).await;
-    let mut body = std::pin::pin!(body);
-    match read_body(caller, media_type, length, body.as_mut()).await {
-        Ok(authorized) => Ok(authorized),
-        Err(error) => {
-            discard(body).await;
-            Err(warp::reject::custom(error))
-        }
-    }
-}
-
-/// A request of somebody who is known.
-pub(crate) struct Authorized {
-    pub(crate) caller: Caller,
-    pub(crate) body: Vec<u8>,
-}
-
-/// Reads the body of a JSON request up to its limit, however it is sent; but not a byte of it for
-/// somebody who is not known.
-async fn read_body(
-    caller: Result<Caller, ApiError>,
-    media_type: Option<String>,
-    length: Option<u64>,
-    mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
-) -> Result<Authorized, ApiError> {
-    let caller = caller?;
-    let media_type = media_type
-        .as_deref()
-        .and_then(|value| value.split(';').next());
-    if !media_type
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/json")
-    {
-        return Err(ApiError::unsupported_media_type());
-    }
-    if length.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(ApiError::too_large(MAX_BODY));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let mut chunk = chunk.map_err(|_| ApiError::malformed("The body broke off."))?;
-        if body.len() + chunk.remaining() > MAX_BODY {
-            return Err(ApiError::too_large(MAX_BODY));
-        }
-        while chunk.has_remaining() {
-            let piece = chunk.chunk();
-            body.extend_from_slice(piece);
-            chunk.advance(piece.len());
-        }
-    }
-    Ok(Authorized { caller, body })
-}
-
-/// Takes what a refused client is still sending, within limits: to close the connection on unread
-/// bytes resets it, and the client may never see why it was refused.
-async fn discard(mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>) {
-    let discarding = async {
-        let mut discarded = 0;
-        while let Some(Ok(chunk)) = stream.next().await {
-            discarded += chunk.remaining();
-            if discarded > MAX_DISCARDED {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(DISCARD_TIMEOUT, discarding).await.ok();
 }

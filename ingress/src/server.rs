@@ -4,22 +4,27 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::Request;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Method, Request, Response as HttpResponse};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::{Layer, Service, ServiceExt};
+use tower_http::compression::predicate::{And, DefaultPredicate, NotForContentType, Predicate};
+use tower_http::compression::{Compression, CompressionBody};
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
-use warp::http::HeaderValue;
+use warp::http::{HeaderName, HeaderValue, header};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
@@ -36,10 +41,34 @@ const MAX_HEAD: usize = 32 * 1024;
 /// How long running requests may take to finish after the shutdown began.
 const GRACE: Duration = Duration::from_secs(25);
 
-pub(crate) async fn serve<F>(listener: TcpListener, routes: F, shutdown: CancellationToken)
-where
+/// How long a browser may remember what other origins may do.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+/// What every answer carries unless it says otherwise: it is data, for nobody to frame or to guess
+/// the type of.
+const SECURITY: [(HeaderName, &str); 6] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+pub(crate) async fn serve<F>(
+    listener: TcpListener,
+    routes: F,
+    cors_origins: &[String],
+    shutdown: CancellationToken,
+) where
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
 {
+    let api = Api::new(warp::service(routes), cors_origins);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -48,8 +77,8 @@ where
             accepted = async { (slot.await, listener.accept().await) } => accepted,
             () = shutdown.cancelled() => break,
         };
-        let (slot, stream) = match accepted {
-            (Ok(slot), Ok((stream, _))) => (slot, stream),
+        let (slot, stream, peer) = match accepted {
+            (Ok(slot), Ok((stream, peer))) => (slot, stream, peer),
             (_, Err(error)) => {
                 // Out of file descriptors, for example: others may close theirs meanwhile.
                 tracing::warn!("cannot accept a connection: {error}");
@@ -59,8 +88,11 @@ where
             (Err(_), _) => break,
         };
         stream.set_nodelay(true).ok();
-        let service = warp::service(routes.clone());
-        let service = service_fn(move |request| answer(service.clone(), request));
+        let api = api.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            answer(api.clone(), request)
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -77,21 +109,130 @@ where
     timeout(GRACE, graceful.shutdown()).await.ok();
 }
 
-/// Answers one request, in time, in a span of its own.
-async fn answer<S>(service: S, request: Request<Incoming>) -> Result<Response, Infallible>
+/// The routes, within what is the same for all of them.
+#[derive(Clone)]
+struct Api<S> {
+    inner: Compressed<S>,
+    /// Answers preflights, and says which pages may read the answers.
+    cors: Option<Cors<Compressed<S>>>,
+}
+
+type Compressed<S> = Compression<InTime<S>, And<DefaultPredicate, NotForContentType>>;
+type Answer = HttpResponse<CompressionBody<<Response as HasBody>::Body>>;
+
+/// Names the body of warp's responses, which warp itself does not.
+trait HasBody {
+    type Body;
+}
+
+impl<B> HasBody for HttpResponse<B> {
+    type Body = B;
+}
+
+impl<S> Api<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    fn new(routes: S, cors_origins: &[String]) -> Self {
+        // A PDF is compressed already, and goes out byte for byte as it was mailed.
+        let not_pdf = NotForContentType::const_new("application/pdf");
+        let inner =
+            Compression::new(InTime(routes)).compress_when(DefaultPredicate::new().and(not_pdf));
+        let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins).layer(inner.clone()));
+        Self { inner, cors }
+    }
+
+    async fn call(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        // A plain OPTIONS is answered by the route; only a preflight is for others.
+        let preflight = request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        match self.cors {
+            Some(cors) if preflight || request.method() != Method::OPTIONS => {
+                cors.oneshot(request).await
+            }
+            _ => self.inner.oneshot(request).await,
+        }
+    }
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| origin.parse().ok());
+    let known = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            known("idempotency-key"),
+            known("prefer"),
+            known("traceparent"),
+            known("tracestate"),
+            known("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            known("idempotency-replayed"),
+            known("preference-applied"),
+            known("x-request-id"),
+            known("x-trace-id"),
+        ])
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// Answers 408 to what takes too long.
+#[derive(Clone)]
+struct InTime<S>(S);
+
+impl<S> Service<Request<Incoming>> for InTime<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let answering = timeout(REQUEST_TIMEOUT, self.0.call(request));
+        Box::pin(async move {
+            answering
+                .await
+                .unwrap_or_else(|_| Ok(ApiError::timeout().into_response()))
+        })
+    }
+}
+
+/// Answers one request in a span of its own.
+async fn answer<S>(api: Api<S>, request: Request<Incoming>) -> Result<Answer, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
 {
     let (request_id, span) = (request_id(&request), request_span(&request));
     let answering = async {
-        let mut response = match timeout(REQUEST_TIMEOUT, service.oneshot(request)).await {
-            Ok(Ok(response)) => response,
-            Err(_) => ApiError::timeout().into_response(),
-        };
+        let mut response = api.call(request).await?;
         finish(&mut response, &request_id);
-        response
+        Ok(response)
     };
-    Ok(answering.instrument(span).await)
+    answering.instrument(span).await
 }
 
 /// The span of a request, in the trace of the caller if it names one.
@@ -129,9 +270,16 @@ fn route(path: &str) -> String {
             part.to_owned()
         }
     };
-    let known = ["/v1/", "/healthz", "/readyz"]
-        .iter()
-        .any(|prefix| path.starts_with(prefix));
+    let known = [
+        "/v1/",
+        "/healthz",
+        "/readyz",
+        "/docs",
+        "/openapi.json",
+        "/asyncapi.json",
+    ]
+    .iter()
+    .any(|prefix| path.starts_with(prefix));
     if known {
         path.split('/').map(part).collect::<Vec<_>>().join("/")
     } else {
@@ -150,7 +298,7 @@ fn request_id(request: &Request<Incoming>) -> String {
     usable.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-fn finish(response: &mut Response, request_id: &str) {
+fn finish(response: &mut Answer, request_id: &str) {
     let status = response.status();
     let span = Span::current();
     span.record("http.response.status_code", status.as_u16());
@@ -164,11 +312,8 @@ fn finish(response: &mut Response, request_id: &str) {
     if let Some(Ok(id)) = broker::current_trace_id().map(|id| HeaderValue::from_str(&id)) {
         headers.insert("x-trace-id", id);
     }
-    headers.insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
-    headers
-        .entry("cache-control")
-        .or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in SECURITY {
+        let value = HeaderValue::from_static(value);
+        headers.entry(name).or_insert(value);
+    }
 }

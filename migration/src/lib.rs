@@ -18,6 +18,7 @@ mod m20261122_000004_invoices;
 mod m20261122_000005_operations;
 mod m20261122_000006_reconciliation;
 mod m20261123_000007_publishers;
+mod m20261123_000008_credentials;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000005_operations::Migration),
             Box::new(m20261122_000006_reconciliation::Migration),
             Box::new(m20261123_000007_publishers::Migration),
+            Box::new(m20261123_000008_credentials::Migration),
         ]
     }
 }

@@ -1,5 +1,7 @@
 //! The stories, one file a theme.
 
+mod accounts;
+mod contract;
 mod crash;
 mod credentials;
 mod document;
@@ -18,6 +20,8 @@ mod trace;
 use crate::support::suite::Suite;
 
 pub(crate) fn register(suite: &mut Suite) {
+    accounts::register(suite);
+    contract::register(suite);
     crash::register(suite);
     credentials::register(suite);
     document::register(suite);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::openapi;
+
 /// A client with an API key.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -100,7 +102,25 @@ impl Client {
 
     /// GET.
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        read(self.request(Method::GET, path).send().await.unwrap()).await
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// A request with a JSON body.
+    pub(crate) async fn with_body(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.send(self.request(method, path).json(body)).await
+    }
+
+    /// Sends a request, and checks that the contract knows the answer.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let request = request.build()?;
+        let (method, address) = (request.method().clone(), request.url().path().to_owned());
+        let answer = read(self.http.execute(request).await?).await;
+        openapi::check(&method, &address, &answer);
+        Ok(answer)
     }
 
     /// GET of bytes.
@@ -119,7 +139,7 @@ impl Client {
             .request(Method::POST, "/v1/orders")
             .header("idempotency-key", key)
             .json(body);
-        Ok(read(request.send().await?).await)
+        self.try_send(request).await
     }
 
     /// POST of anything as an order.
@@ -128,7 +148,7 @@ impl Client {
             .request(Method::POST, "/v1/orders")
             .header("content-type", content_type)
             .body(body);
-        read(request.send().await.unwrap()).await
+        self.send(request).await
     }
 }
 

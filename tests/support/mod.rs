@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod neighbours;
+pub(crate) mod openapi;
 pub(crate) mod otlp;
 pub(crate) mod process;
 pub(crate) mod proxy;

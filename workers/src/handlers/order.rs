@@ -13,7 +13,7 @@ use schemas::event::{MessageRejected, OrderAccepted, OrderRejected};
 use schemas::order::{MAX_QUANTITY, OrderPlace, OrderRequest, order_id as order_id_of};
 use schemas::provision::{ResourceProvision, resource_id};
 use schemas::topology::{self, WorkQueue};
-use schemas::{Message, Problem};
+use schemas::{Message, Problem, problem};
 use sea_orm::{ActiveModelTrait, DatabaseConnection};
 use uuid::Uuid;
 
@@ -176,9 +176,7 @@ impl PlaceOrder {
             // The first one wins. The ingress answers 422 to this; here it came another way, or past
             // an ingress that did not know the first yet.
             let problem = Problem::new(
-                "idempotency-key-reused",
-                422,
-                "The key was used for another request",
+                problem::KEY_REUSED,
                 format!(
                     "Order {} asks for something else under the same key.",
                     order.id
@@ -236,11 +234,7 @@ impl PlaceOrder {
             if let Some(other) = other.filter(|other| *other != place.order_id) {
                 let detail =
                     format!("The reference {external_ref} belongs to order {other} already.");
-                return Ok(Err(refusal(
-                    "external-ref-in-use",
-                    "The reference is in use",
-                    detail,
-                )));
+                return Ok(Err(Problem::new(problem::EXTERNAL_REF_IN_USE, detail)));
             }
         }
         let OrderRequest {
@@ -257,11 +251,7 @@ impl PlaceOrder {
             let detail = format!(
                 "There is no offering {offering_code} that can be ordered. See GET /v1/offerings."
             );
-            return Ok(Err(refusal(
-                "unknown-offering",
-                "The offering is not available",
-                detail,
-            )));
+            return Ok(Err(Problem::new(problem::UNKNOWN_OFFERING, detail)));
         };
         let plan = catalog::plan(&self.db, offering.id, plan_code.as_str())
             .await
@@ -270,11 +260,7 @@ impl PlaceOrder {
             let detail = format!(
                 "{offering_code} has no plan {plan_code} that can be ordered. See GET /v1/offerings."
             );
-            return Ok(Err(refusal(
-                "unknown-plan",
-                "The plan is not available",
-                detail,
-            )));
+            return Ok(Err(Problem::new(problem::UNKNOWN_PLAN, detail)));
         };
         if !offering
             .regions
@@ -285,11 +271,7 @@ impl PlaceOrder {
                 "{offering_code} is not offered in {region}, but in: {}.",
                 offering.regions
             );
-            return Ok(Err(refusal(
-                "unknown-region",
-                "The region is not available",
-                detail,
-            )));
+            return Ok(Err(Problem::new(problem::UNKNOWN_REGION, detail)));
         }
         let prices = catalog::prices(&self.db, plan.id, &account.currency, place.placed_at).await?;
         if prices.is_empty() {
@@ -297,11 +279,7 @@ impl PlaceOrder {
                 "{offering_code} {plan_code} has no price in {}.",
                 account.currency
             );
-            return Ok(Err(refusal(
-                "no-price",
-                "There is no price in the account's currency",
-                detail,
-            )));
+            return Ok(Err(Problem::new(problem::NO_PRICE, detail)));
         }
         Ok(Ok(Planned {
             prices,
@@ -343,7 +321,7 @@ impl PlaceOrder {
             problem: Some(serde_json::to_string(problem)?),
             ..row(place, OrderState::Rejected)
         };
-        if problem.name() == "external-ref-in-use" {
+        if problem.name() == problem::EXTERNAL_REF_IN_USE.name {
             order.external_ref = None;
         }
         let inserted = orders::insert(&transaction, order, Some(&problem.detail)).await?;
@@ -353,19 +331,15 @@ impl PlaceOrder {
     }
 }
 
-fn refusal(name: &str, title: &str, detail: String) -> Problem {
-    Problem::new(name, 422, title, detail)
-}
-
 /// What a partner system reads when its message is refused.
 fn problem_of(reason: &str, error: &str) -> Problem {
-    let (name, status, title) = match reason {
-        "unauthenticated" => ("unknown-publisher", 401, "The publisher is not known"),
-        "forbidden" | "unknown_account" => ("forbidden", 403, "The publisher may not do this"),
-        "too_large" => ("too-large", 413, "The message is too large"),
-        _ => ("invalid-message", 422, "The message cannot be read"),
+    let of = match reason {
+        "unauthenticated" => problem::UNKNOWN_PUBLISHER,
+        "forbidden" | "unknown_account" => problem::FORBIDDEN,
+        "too_large" => problem::TOO_LARGE,
+        _ => problem::INVALID_MESSAGE,
     };
-    Problem::new(name, status, title, error)
+    Problem::new(of, error)
 }
 
 fn rejected(place: &Admitted, problem: Problem) -> OrderRejected {

@@ -9,8 +9,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use entity::order::OrderState;
 use entity::parked_message::{self, ParkedState};
 use entity::{audit_entry, order};
-use schemas::Problem;
 use schemas::invoice::invoice_id;
+use schemas::problem::{self, Problem};
 use schemas::topology;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -81,12 +81,7 @@ pub(crate) async fn take_over(
             None => {}
         }
         if let Some(order) = order.filter(|_| stage_of(&parked.queue) == Some(stages::PROVISION)) {
-            let problem = Problem::new(
-                "order-failed",
-                500,
-                "The order could not be fulfilled yet",
-                error,
-            );
+            let problem = Problem::new(problem::ORDER_FAILED, error);
             let note = Some(problem.detail.as_str());
             if orders::advance(
                 &transaction,
@@ -292,6 +287,7 @@ pub async fn audit(
         subject: Set(subject.to_owned()),
         note: Set(note.map(str::to_owned)),
         trace_id: Set(broker::current_trace_id()),
+        ..Default::default()
     };
     audit_entry::Entity::insert(entry)
         .exec_without_returning(db)

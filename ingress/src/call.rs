@@ -1,0 +1,136 @@
+//! One request on its way to a handler.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use uuid::Uuid;
+use warp::http::HeaderMap;
+
+use crate::State;
+use crate::credentials::Caller;
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::reply;
+
+/// The largest JSON body that is read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// A request of somebody who may make it, with its body read.
+pub(crate) struct Call {
+    pub(crate) state: Arc<State>,
+    /// Nobody on a public route.
+    pub(crate) caller: Option<Caller>,
+    /// The parameters in the path.
+    pub(crate) params: Vec<String>,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Call {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// 401 on a public route, where nobody is asked.
+    pub(crate) fn caller(&self) -> Result<&Caller, ApiError> {
+        self.caller
+            .as_ref()
+            .ok_or_else(|| ApiError::unauthorized("Send a credential."))
+    }
+
+    /// The account that is acted for.
+    ///
+    /// # Errors
+    /// As [`Call::caller`].
+    pub(crate) fn account(&self) -> Result<Uuid, ApiError> {
+        Ok(self.caller()?.account_id)
+    }
+
+    /// The first parameter in the path, as the id of a `what`.
+    ///
+    /// # Errors
+    /// 404: what is no id is nothing that exists.
+    pub(crate) fn id(&self, what: &str) -> Result<Uuid, ApiError> {
+        let text = self.param();
+        text.parse().map_err(|_| ApiError::not_found(what))
+    }
+
+    /// The first parameter in the path, as it is.
+    pub(crate) fn param(&self) -> &str {
+        self.params.first().map_or("", String::as_str)
+    }
+
+    /// A header as text. Nothing if it is missing.
+    ///
+    /// # Errors
+    /// 422 when it is no text.
+    pub(crate) fn header(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
+        let value = self.headers.get(name);
+        let text = value.map(|value| value.to_str()).transpose();
+        text.map_err(|_| ApiError::wrong_field(name, "must be readable text"))
+    }
+
+    /// Whether the caller means the representation that there is (RFC 9110 §13.1.1).
+    ///
+    /// # Errors
+    /// 412 when `If-Match` names another one.
+    pub(crate) fn if_match(&self, current: &impl Serialize) -> Result<(), ApiError> {
+        let wanted = self.header("if-match")?;
+        match wanted.is_none_or(|wanted| reply::names(wanted, &reply::json_etag(current))) {
+            true => Ok(()),
+            false => Err(ApiError::changed_meanwhile()),
+        }
+    }
+
+    /// The parameters of the query string.
+    pub(crate) fn query(&self) -> Fields {
+        Fields::of_query(&self.query)
+    }
+
+    /// The fields of the JSON body.
+    ///
+    /// # Errors
+    /// 400 when it is no JSON, 422 when it is no object.
+    pub(crate) fn fields(&self) -> Result<Fields, ApiError> {
+        Fields::parse(&self.body)
+    }
+}
+
+/// Reads the body of a JSON request up to its limit, however it is sent.
+///
+/// # Errors
+/// 413, 415, or 400 when it breaks off.
+pub(crate) async fn read_json(
+    headers: &HeaderMap,
+    mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+) -> Result<Vec<u8>, ApiError> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let media_type = text("content-type").unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !["application/json", "application/merge-patch+json"]
+        .iter()
+        .any(|known| media_type.eq_ignore_ascii_case(known))
+    {
+        return Err(ApiError::unsupported_media_type());
+    }
+    let length = text("content-length").and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(ApiError::too_large(MAX_BODY));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let mut chunk = chunk.map_err(|_| ApiError::malformed("The body broke off."))?;
+        if body.len() + chunk.remaining() > MAX_BODY {
+            return Err(ApiError::too_large(MAX_BODY));
+        }
+        while chunk.has_remaining() {
+            let piece = chunk.chunk();
+            body.extend_from_slice(piece);
+            chunk.advance(piece.len());
+        }
+    }
+    Ok(body)
+}

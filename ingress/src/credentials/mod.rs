@@ -1,0 +1,151 @@
+//! Who asks, and what they may do.
+
+mod check;
+mod keys;
+mod pepper;
+
+pub use keys::{NewKey, create_key, list_keys, revoke_key, rotate_key};
+pub use pepper::Pepper;
+
+pub(crate) use check::Keys;
+pub(crate) use keys::shown_id;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use crate::error::ApiError;
+
+/// What a credential may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Place orders.
+    OrdersWrite,
+    /// See orders.
+    OrdersRead,
+    /// See resources.
+    ResourcesRead,
+    /// See invoices and download them.
+    InvoicesRead,
+    /// See the account.
+    AccountRead,
+    /// Change the account.
+    AccountWrite,
+    /// See API keys, but for their secrets.
+    KeysRead,
+    /// Create, rotate and revoke API keys that may do no more than this one.
+    KeysWrite,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 8] = [
+        Self::OrdersWrite,
+        Self::OrdersRead,
+        Self::ResourcesRead,
+        Self::InvoicesRead,
+        Self::AccountRead,
+        Self::AccountWrite,
+        Self::KeysRead,
+        Self::KeysWrite,
+    ];
+
+    /// The name in credentials.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OrdersWrite => "orders:write",
+            Self::OrdersRead => "orders:read",
+            Self::ResourcesRead => "resources:read",
+            Self::InvoicesRead => "invoices:read",
+            Self::AccountRead => "account:read",
+            Self::AccountWrite => "account:write",
+            Self::KeysRead => "keys:read",
+            Self::KeysWrite => "keys:write",
+        }
+    }
+
+    /// Every scope, by name, for messages.
+    pub(crate) fn names() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or_else(|| format!("unknown scope; one of {}", Self::names()))
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) account_id: Uuid,
+    pub(crate) key_id: String,
+    scopes: String,
+}
+
+impl Caller {
+    /// Who acts, for the audit trail.
+    pub(crate) fn actor(&self) -> String {
+        format!("api_key {}", self.key_id)
+    }
+
+    /// Whether the credential has the scope.
+    pub(crate) fn has(&self, scope: Scope) -> bool {
+        let mut scopes = self.scopes.split_whitespace();
+        scopes.any(|has| has == scope.as_str())
+    }
+
+    /// # Errors
+    /// 403 when the credential lacks the scope.
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        match self.has(scope) {
+            true => Ok(()),
+            false => Err(ApiError::forbidden(scope.as_str())),
+        }
+    }
+}
+
+/// Whether an address is in one of the networks. Without any, every address is.
+fn is_within(networks: &[IpNet], address: Option<IpAddr>) -> bool {
+    // An IPv4 client of a socket for both is what it is.
+    let address = address.map(|address| address.to_canonical());
+    networks.is_empty()
+        || address.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_addresses_of_their_family_only() {
+        let networks: Vec<IpNet> = ["192.0.2.0/24", "2001:db8::/32"]
+            .map(|network| network.parse().unwrap())
+            .into();
+        for (address, expected) in [
+            ("192.0.2.7", true),
+            ("::ffff:192.0.2.7", true),
+            ("192.0.3.7", false),
+            ("2001:db8:1::1", true),
+            ("2001:db9::1", false),
+        ] {
+            let address = address.parse().ok();
+            assert_eq!(is_within(&networks, address), expected, "{address:?}");
+        }
+        assert!(!is_within(&networks, None));
+        assert!(is_within(&[], None));
+    }
+}

@@ -1,0 +1,251 @@
+//! The OpenAPI document (3.1) of the API, made from the table of routes.
+//! <https://spec.openapis.org/oas/v3.1.0>
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemas::Problem;
+use schemas::problem::{self, ProblemType};
+use serde_json::{Map, Value, json};
+
+use crate::page;
+use crate::route::{Access, Content, Parameter, Route};
+use crate::routes::routes;
+
+const ABOUT: &str = "Customers order cloud resources and get invoices.\n\n\
+Send an API key as `Authorization: Bearer cf_…`. A request that makes something can carry an \
+`Idempotency-Key`: repeated with the same key it has one effect. Errors are problem details \
+(RFC 9457) that name every wrong field at once. Lists are pages, newest first; pass `next` as \
+`cursor` to go on. Every answer has `X-Request-Id` and `X-Trace-Id`: quote them to support.";
+
+/// The document.
+pub fn openapi() -> Value {
+    // What is read may leave out what has a default; what is written has everything.
+    let settings = || {
+        SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+    };
+    let mut made = Made {
+        written: settings().for_serialize().into_generator(),
+        read: settings().for_deserialize().into_generator(),
+    };
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let operations = paths.entry(route.path).or_insert_with(|| json!({}));
+        let method = route.method.as_str().to_lowercase();
+        operations[method] = operation(&route, &mut made);
+    }
+    let problem = made.written.subschema_for::<Problem>();
+    let mut schemas = made.read.take_definitions(true);
+    schemas.extend(made.written.take_definitions(true));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Customer Flow",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "key": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key: `cf_…`.",
+                },
+            },
+            "responses": {
+                "Problem": {
+                    "description": "Problem details.",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+            "schemas": schemas,
+        },
+    })
+}
+
+/// The schemas that were met so far.
+struct Made {
+    written: SchemaGenerator,
+    read: SchemaGenerator,
+}
+
+fn operation(route: &Route, made: &mut Made) -> Value {
+    let mut operation = json!({
+        "operationId": route.name,
+        "summary": route.about,
+        "tags": [tag(route.path)],
+        "responses": responses(route, made),
+    });
+    let parameters = parameters(route, made);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(schema) = route.body {
+        let schema = schema(&mut made.read);
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": schema } },
+        });
+    }
+    match route.access {
+        Access::Public => operation["security"] = json!([]),
+        Access::Known => {}
+        // Since 3.1 every kind of credential can name what it must allow.
+        Access::Scope(scope) => operation["security"] = json!([{ "key": [scope.as_str()] }]),
+    }
+    operation
+}
+
+/// The noun that a path is about.
+fn tag(path: &str) -> &str {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    match parts.next() {
+        Some("v1") => parts.next().unwrap_or_default(),
+        _ => "service",
+    }
+}
+
+fn parameters(route: &Route, made: &mut Made) -> Vec<Value> {
+    let in_path = route.path.split(['{', '}']).skip(1).step_by(2);
+    let mut parameters: Vec<_> = in_path
+        .map(|name| {
+            let schema = match name {
+                "id" => json!({ "type": "string", "format": "uuid" }),
+                _ => json!({ "type": "string" }),
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
+        .collect();
+    let mut push = |place: &str, given: &[Parameter]| {
+        for parameter in given {
+            parameters.push(json!({
+                "name": parameter.name,
+                "in": place,
+                "description": parameter.about,
+                "schema": (parameter.schema)(&mut made.read),
+            }));
+        }
+    };
+    push("query", &route.query);
+    push("header", &route.headers);
+    if route.paged {
+        let limit = json!({ "type": "integer", "minimum": 1, "maximum": page::MOST, "default": page::DEFAULT });
+        parameters.push(json!({
+            "name": "limit",
+            "in": "query",
+            "description": "How many items a page has at most.",
+            "schema": limit,
+        }));
+        parameters.push(json!({
+            "name": "cursor",
+            "in": "query",
+            "description": "The value of next from the page before.",
+            "schema": { "type": "string" },
+        }));
+    }
+    parameters
+}
+
+fn responses(route: &Route, made: &mut Made) -> Value {
+    let mut responses = Map::new();
+    for answer in &route.answers {
+        let mut response = json!({ "description": answer.about });
+        match answer.content {
+            Content::Empty => {}
+            Content::Json(schema) => {
+                let schema = schema(&mut made.written);
+                response["content"] = json!({ "application/json": { "schema": schema } });
+            }
+            Content::Media(name) => response["content"] = json!({ name: {} }),
+            Content::Problem => {
+                let schema = made.written.subschema_for::<Problem>();
+                let content = json!({ "application/problem+json": { "schema": schema } });
+                response["content"] = content;
+            }
+        }
+        responses.insert(answer.status.to_string(), response);
+    }
+    for (status, _) in refusals(route) {
+        let reference = json!({ "$ref": "#/components/responses/Problem" });
+        responses
+            .entry(status.to_string())
+            .or_insert_with(|| reference);
+    }
+    responses.into()
+}
+
+/// The problems that a route may answer with, by status.
+fn refusals(route: &Route) -> Vec<(u16, ProblemType)> {
+    let writes = route.body.is_some();
+    let takes = writes || route.paged || !route.query.is_empty() || !route.headers.is_empty();
+    let conditional = route.headers.iter().any(|header| header.name == "If-Match");
+    let scoped = matches!(route.access, Access::Scope(_));
+    [
+        (writes, problem::MALFORMED),
+        (route.access != Access::Public, problem::UNAUTHORIZED),
+        (scoped, problem::FORBIDDEN),
+        (route.path.contains('{'), problem::NOT_FOUND),
+        (true, problem::TIMEOUT),
+        (conditional, problem::CHANGED_MEANWHILE),
+        (writes, problem::TOO_LARGE),
+        (writes, problem::UNSUPPORTED_MEDIA_TYPE),
+        (takes, problem::INVALID_REQUEST),
+        (route.access != Access::Public, problem::UNAVAILABLE),
+    ]
+    .into_iter()
+    .filter_map(|(applies, of)| applies.then_some((of.status, of)))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_the_one_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/contract/openapi.json");
+        let committed = std::fs::read_to_string(path).unwrap();
+        let committed: Value = serde_json::from_str(&committed).unwrap();
+        assert_eq!(
+            committed,
+            openapi(),
+            "run flow contract write docs/contract"
+        );
+    }
+
+    #[test]
+    fn every_route_is_described() {
+        let mut names = HashSet::new();
+        for route in routes() {
+            assert!(names.insert(route.name), "{} is there twice", route.name);
+            assert!(
+                route.about.ends_with('.'),
+                "{}: {}",
+                route.name,
+                route.about
+            );
+            assert!(!route.answers.is_empty(), "{}", route.name);
+        }
+    }
+
+    /// What is read and what is written share the names of their schemas.
+    #[test]
+    fn a_name_means_one_schema() {
+        let document = openapi();
+        let text = document.to_string();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let referenced = text.split("#/components/schemas/").skip(1);
+        for reference in referenced {
+            let name = reference.split('"').next().unwrap();
+            assert!(schemas.contains_key(name), "{name}");
+            assert!(!name.ends_with('2'), "{name}: two types have this name");
+        }
+    }
+}

@@ -4,11 +4,12 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use schemas::problem::FieldError;
 use schemas::values::InvalidValue;
 use sea_orm::{ActiveEnum, Iterable};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::error::ApiError;
 
@@ -127,6 +128,25 @@ impl Fields {
             self.wrong(name, format!("must be one of {}", names.join(", ")));
         }
         known
+    }
+
+    /// An id that may be missing or null.
+    pub(crate) fn id(&mut self, name: &'static str) -> Option<Uuid> {
+        self.parsed(name, "must be an id")
+    }
+
+    /// A day that may be missing or null.
+    pub(crate) fn day(&mut self, name: &'static str) -> Option<NaiveDate> {
+        self.parsed(name, "must be a day such as 2026-12-31")
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &'static str, reason: &str) -> Option<T> {
+        let value = self.take(name).filter(|value| !value.is_null())?;
+        let parsed = value.as_str().and_then(|text| text.parse().ok());
+        if parsed.is_none() {
+            self.wrong(name, reason);
+        }
+        parsed
     }
 
     /// A list of texts that must be there.

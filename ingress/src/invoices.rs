@@ -6,7 +6,7 @@ use entity::invoice::{self, InvoiceState, PaymentState};
 use entity::{document, invoice_line, stage};
 use schemars::JsonSchema;
 use schemas::values::{Currency, Money};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::Serialize;
 use uuid::Uuid;
 use warp::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
@@ -14,6 +14,8 @@ use warp::reply::Response;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::export;
+use crate::fields::Fields;
 use crate::orders::{StageItem, stage_items, text};
 use crate::page::{Page, PageRequest};
 use crate::reply;
@@ -116,14 +118,17 @@ struct DocumentItem {
     renderer_version: String,
 }
 
-/// Lists the issued invoices of the account.
+/// Lists the issued invoices of the account, as JSON or as CSV.
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = call.query();
+    let chosen = chosen(&mut query, call.account()?);
+    if export::is_wanted(call.header("accept")?) {
+        query.finish(Some(()))?;
+        return export::csv(&call.state.db, chosen).await;
+    }
     let page = PageRequest::read(&mut query);
     let page = query.finish(page)?;
-    let mut rows = invoice::Entity::find()
-        .filter(invoice::Column::AccountId.eq(call.account()?))
-        .filter(invoice::Column::State.ne(InvoiceState::Draft));
+    let mut rows = chosen;
     if let Some(condition) = page.condition(invoice::Column::CreatedAt, invoice::Column::Id) {
         rows = rows.filter(condition);
     }
@@ -139,6 +144,34 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         |row| (row.created_at, row.id),
         item,
     )))
+}
+
+/// The issued invoices of an account that a query asks for.
+fn chosen(query: &mut Fields, account_id: Uuid) -> Select<invoice::Entity> {
+    use invoice::Column::{AccountId, IssueDate, OrderId, Payment, State};
+    let status: Option<InvoiceState> = query.one_of("status");
+    let payment: Option<PaymentState> = query.one_of("payment");
+    let order_id = query.id("order_id");
+    let (from, until) = (query.day("issued_from"), query.day("issued_until"));
+    let mut chosen = invoice::Entity::find()
+        .filter(AccountId.eq(account_id))
+        .filter(State.ne(InvoiceState::Draft));
+    if let Some(status) = status {
+        chosen = chosen.filter(State.eq(status));
+    }
+    if let Some(payment) = payment {
+        chosen = chosen.filter(Payment.eq(payment));
+    }
+    if let Some(order_id) = order_id {
+        chosen = chosen.filter(OrderId.eq(order_id));
+    }
+    if let Some(from) = from {
+        chosen = chosen.filter(IssueDate.gte(from));
+    }
+    if let Some(until) = until {
+        chosen = chosen.filter(IssueDate.lte(until));
+    }
+    chosen
 }
 
 /// Shows one invoice.
@@ -225,7 +258,7 @@ async fn own(call: &Call) -> Result<invoice::Model, ApiError> {
 }
 
 /// An amount in minor units of a currency.
-fn money(minor: i64, currency: &str) -> Option<Money> {
+pub(crate) fn money(minor: i64, currency: &str) -> Option<Money> {
     Some(Money::new(minor, currency.parse::<Currency>().ok()?))
 }
 

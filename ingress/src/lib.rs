@@ -13,6 +13,7 @@ pub mod credentials;
 mod dispatch;
 mod docs;
 mod error;
+mod export;
 mod fields;
 mod health;
 mod invoices;

@@ -154,21 +154,22 @@ fn parameters(route: &Route, made: &mut Made) -> Vec<Value> {
 fn responses(route: &Route, made: &mut Made) -> Value {
     let mut responses = Map::new();
     for answer in &route.answers {
-        let mut response = json!({ "description": answer.about });
-        match answer.content {
-            Content::Empty => {}
-            Content::Json(schema) => {
-                let schema = schema(&mut made.written);
-                response["content"] = json!({ "application/json": { "schema": schema } });
-            }
-            Content::Media(name) => response["content"] = json!({ name: {} }),
+        let content = match answer.content {
+            Content::Empty => None,
+            Content::Json(schema) => Some(("application/json", schema(&mut made.written))),
+            Content::Media(name) => Some((name, true.into())),
             Content::Problem => {
                 let schema = made.written.subschema_for::<Problem>();
-                let content = json!({ "application/problem+json": { "schema": schema } });
-                response["content"] = content;
+                Some(("application/problem+json", schema))
             }
+        };
+        // One status may come in several media types; the first says what it means.
+        let response = responses
+            .entry(answer.status.to_string())
+            .or_insert_with(|| json!({ "description": answer.about }));
+        if let Some((media_type, schema)) = content {
+            response["content"][media_type] = json!({ "schema": schema });
         }
-        responses.insert(answer.status.to_string(), response);
     }
     for (status, _) in refusals(route) {
         let reference = json!({ "$ref": "#/components/responses/Problem" });

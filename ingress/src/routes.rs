@@ -1,8 +1,11 @@
 //! The table of routes.
 
+use chrono::NaiveDate;
+use entity::invoice::{InvoiceState, PaymentState};
 use entity::order::OrderState;
 use schemas::order::OrderRequest;
 use schemas::values::ExternalRef;
+use uuid::Uuid;
 
 use crate::credentials::Scope;
 use crate::route::{Content, Route};
@@ -52,7 +55,13 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::get("/v1/invoices", "listInvoices", invoices::list)
             .about("Lists the issued invoices of the account, newest first.")
             .scope(Scope::InvoicesRead)
-            .paged::<invoices::InvoiceItem>("A page of invoices."),
+            .query::<States<InvoiceState>>("status", "Only those in this state.")
+            .query::<States<PaymentState>>("payment", "Only those paid like this.")
+            .query::<Uuid>("order_id", "Only those for this order.")
+            .query::<NaiveDate>("issued_from", "Only those issued on this day or later.")
+            .query::<NaiveDate>("issued_until", "Only those issued on this day or before.")
+            .paged::<invoices::InvoiceItem>("A page of invoices; all of them as CSV, if that is accepted.")
+            .answer(200, "", Content::Media("text/csv")),
         Route::get("/v1/invoices/{id}", "getInvoice", invoices::get)
             .about("Shows an invoice with its lines, and where its mails are.")
             .scope(Scope::InvoicesRead)

@@ -36,6 +36,11 @@ pub(crate) fn register(suite: &mut Suite) {
         an_issued_invoice_cannot_be_changed,
     );
     suite.story(
+        "invoices_are_chosen_and_exported_to_a_spreadsheet",
+        &BOTH,
+        invoices_are_chosen_and_exported,
+    );
+    suite.story(
         "the_audit_finds_a_gap",
         &[World::Embedded],
         the_audit_finds_a_gap,
@@ -335,5 +340,88 @@ async fn the_audit_finds_a_gap(world: World) {
     )
     .await;
     assert!(audit.unwrap_err().contains("faults in the number series"));
+    system.finish().await;
+}
+
+async fn invoices_are_chosen_and_exported(world: World) {
+    let system = System::start(world).await;
+    let client = &system.client;
+    let references = [
+        "=HYPERLINK(\"http://evil.example\")",
+        "@SUM(1)",
+        "po-4711,x",
+    ];
+    let mut orders = Vec::new();
+    for reference in references {
+        let mut order = small_server("web");
+        order["external_ref"] = reference.into();
+        let key = format!("key-{}", orders.len());
+        orders.push(system.order_and_deliver(client, &key, &order).await);
+    }
+    let today = invoice_of(client, &orders[0]).await["issue_date"].clone();
+    let today = today.as_str().unwrap();
+    let order_id = orders[1]["id"].as_str().unwrap();
+    for (query, count) in [
+        ("status=issued&payment=unpaid", 3),
+        ("payment=paid", 0),
+        ("status=credited", 0),
+        (&format!("order_id={order_id}"), 1),
+        (&format!("issued_from={today}&issued_until={today}"), 3),
+        ("issued_until=2020-12-31", 0),
+        ("issued_from=2999-01-01", 0),
+    ] {
+        let listed = client.get(&format!("/v1/invoices?{query}")).await;
+        let items = listed.body["items"].as_array().unwrap();
+        assert_eq!(items.len(), count, "{query}");
+        let wanted = query.strip_prefix("order_id=");
+        let of_it = format!("/v1/orders/{}", wanted.unwrap_or_default());
+        assert!(wanted.is_none() || items[0]["links"]["order"] == of_it);
+    }
+    let wrong = "status=open&payment=maybe&order_id=1&issued_from=today&issued_until=2026-02-30";
+    let refused = client.get(&format!("/v1/invoices?{wrong}")).await;
+    let expected = [
+        "status",
+        "payment",
+        "order_id",
+        "issued_from",
+        "issued_until",
+    ];
+    assert_eq!(refused.wrong_fields(), expected);
+
+    let export = |query: &str| {
+        let request = client.request(reqwest::Method::GET, &format!("/v1/invoices{query}"));
+        client.send(request.header("accept", "text/csv"))
+    };
+    let exported = export("").await;
+    assert_eq!(
+        exported.header("content-type"),
+        "text/csv; charset=utf-8; header=present"
+    );
+    let mut reader = csv::Reader::from_reader(exported.body.as_str().unwrap().as_bytes());
+    let columns = reader.headers().unwrap().clone();
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 3);
+    let column = |name: &str| columns.iter().position(|column| column == name).unwrap();
+    for (row, reference) in rows.iter().rev().zip(references) {
+        let shown = &row[column("order_reference")];
+        assert_eq!(shown.trim_start_matches('\''), reference);
+        let formula = |cell: &str| cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        assert!(!row.iter().any(formula), "{row:?}");
+        assert_eq!(
+            (&row[column("total")], &row[column("currency")]),
+            ("17.73", "EUR")
+        );
+        assert_eq!(&row[column("issue_date")], today);
+    }
+    assert_eq!(
+        export("?payment=paid")
+            .await
+            .body
+            .as_str()
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
     system.finish().await;
 }

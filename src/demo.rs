@@ -16,7 +16,7 @@ use workers::{MailUrl, RendererKind};
 
 use crate::run::System;
 use crate::seed;
-use crate::settings::{BrokerArgs, DataFolder, Database, PepperFile};
+use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile};
 
 /// How long an order may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let data = DataFolder(args.data.clone());
     let system = System {
         listener: TcpListener::bind("127.0.0.1:0").await.context("listen")?,
-        cors_origins: Vec::new(),
+        http: Http::default(),
         broker: BrokerArgs {
             broker_url: data.broker_url(),
             retry_scale: 1.0,

@@ -25,14 +25,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let db = args.database.connect().await?;
     let listener = listen(&args.http.listen).await?;
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    let settings = ingress::Settings {
-        pepper: args.pepper.open(&db).await?,
-        db,
-        publisher: broker.publisher(),
-        cors_origins: args.http.cors_origins,
-    };
-    ingress::serve(listener, settings, shutdown).await;
-    Ok(())
+    let pepper = args.pepper.open(&db).await?;
+    let settings = args.http.settings(db, broker.publisher(), pepper);
+    ingress::serve(listener, settings, shutdown).await
 }
 
 /// Binds an address.

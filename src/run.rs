@@ -57,7 +57,7 @@ pub(crate) struct Args {
 /// Everything in one process, ready to be started.
 pub(crate) struct System {
     pub(crate) listener: TcpListener,
-    pub(crate) cors_origins: Vec<String>,
+    pub(crate) http: Http,
     pub(crate) data: DataFolder,
     pub(crate) broker: BrokerArgs,
     pub(crate) database: Database,
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let data = DataFolder(args.data);
     let system = System {
         listener: ingress_command::listen(&args.http.listen).await?,
-        cors_origins: args.http.cors_origins,
+        http: args.http,
         broker: BrokerArgs {
             broker_url: args.broker_url.unwrap_or_else(|| data.broker_url()),
             retry_scale: args.retry_scale,
@@ -174,16 +174,12 @@ impl System {
         };
         let settings = work.settings(db.clone(), &broker);
         let api = format!("http://{}", self.listener.local_addr()?).parse()?;
-        let http = ingress::Settings {
-            db: db.clone(),
-            publisher: settings.publisher.clone(),
-            pepper: pepper.clone(),
-            cors_origins: self.cors_origins,
-        };
+        let publisher = settings.publisher.clone();
+        let http = self.http.settings(db.clone(), publisher, pepper.clone());
         let running = tokio::spawn(async move {
             let serving = ingress::serve(self.listener, http, shutdown.clone());
             let working = workers::run(&Pool::ALL, settings, shutdown.clone());
-            let (worked, ()) = tokio::join!(
+            let (worked, served) = tokio::join!(
                 async {
                     let worked = working.await;
                     // Nothing is accepted that nobody works on.
@@ -192,7 +188,7 @@ impl System {
                 },
                 serving
             );
-            worked
+            worked.and(served)
         });
         Ok(Started {
             api,

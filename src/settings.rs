@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::{Broker, BrokerUrl};
+use broker::{Broker, BrokerUrl, Publisher};
 use ingress::credentials::Pepper;
+use ingress::{CacheUrl, RequestLimits};
 use sea_orm::DatabaseConnection;
 use url::Url;
 use workers::{MailUrl, RendererKind};
@@ -129,15 +130,70 @@ impl Work {
     }
 }
 
+const LISTEN: &str = "127.0.0.1:8080";
+const KEY_RATE: u32 = 500;
+const ACCOUNT_RATE: u32 = 1000;
+
 /// How the HTTP API is served.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Http {
     /// The address to listen on.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LISTEN", default_value = LISTEN)]
     pub(crate) listen: String,
     /// Origins whose web pages may call the API: https://shop.example. Without any, none but its own.
     #[arg(long = "cors-origin", env = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
+    /// What several ingresses share: memory: for each by itself, or redis://…, rediss://…
+    #[arg(
+        long,
+        env = "CACHE_URL",
+        hide_env_values = true,
+        default_value = "memory:"
+    )]
+    pub(crate) cache_url: CacheUrl,
+    /// How many requests a second there may be with one key.
+    #[arg(long, env = "KEY_RATE", default_value_t = KEY_RATE,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) key_rate: u32,
+    /// How many requests a second there may be for one account.
+    #[arg(long, env = "ACCOUNT_RATE", default_value_t = ACCOUNT_RATE,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) account_rate: u32,
+}
+
+/// As without any option.
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN.to_owned(),
+            cors_origins: Vec::new(),
+            cache_url: CacheUrl::Memory,
+            key_rate: KEY_RATE,
+            account_rate: ACCOUNT_RATE,
+        }
+    }
+}
+
+impl Http {
+    /// How the API is served, with what it works with.
+    pub(crate) fn settings(
+        self,
+        db: DatabaseConnection,
+        publisher: Publisher,
+        pepper: Pepper,
+    ) -> ingress::Settings {
+        ingress::Settings {
+            db,
+            publisher,
+            pepper,
+            cache: self.cache_url,
+            limits: RequestLimits {
+                key: self.key_rate,
+                account: self.account_rate,
+            },
+            cors_origins: self.cors_origins,
+        }
+    }
 }
 
 /// The origin that a URL names, as browsers write it (RFC 6454 §6.2).

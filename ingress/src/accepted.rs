@@ -1,16 +1,22 @@
 //! Requests that were accepted a moment ago. A GET right after the POST is answered from here until
-//! the order is in the database, and a repeated POST without asking the broker again.
+//! the order is in the database, and a repeated POST without asking the broker again; through the
+//! cache also at another ingress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use moka::sync::Cache;
+use moka::sync::Cache as Memory;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::cache::Cache;
 
 /// How long an accepted request is remembered. Long before, it is in the database.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// How long it is shared: longer than a queue is ever as long.
+const SHARED: Duration = Duration::from_secs(3600);
 /// How many are remembered at most; about 30 MB.
 const MOST: u64 = 100_000;
 
@@ -40,15 +46,25 @@ impl Request {
     }
 }
 
-/// The accepted requests of this process, by the id of their order.
+/// The accepted requests, by the id of their order.
 pub(crate) struct Accepted {
-    requests: Cache<Uuid, Arc<Request>>,
+    requests: Memory<Uuid, Arc<Request>>,
+    shared: Cache,
+}
+
+/// A request as it is shared.
+#[derive(Serialize, Deserialize)]
+struct Shared {
+    account_id: Uuid,
+    sha256: [u8; 32],
+    placed_at: DateTime<Utc>,
 }
 
 impl Accepted {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shared: Cache) -> Self {
         Self {
-            requests: Cache::builder()
+            shared,
+            requests: Memory::builder()
                 .max_capacity(MOST)
                 .time_to_live(REMEMBERED)
                 .build(),
@@ -64,9 +80,17 @@ impl Accepted {
         (entry.into_value(), new)
     }
 
-    /// Notes that the broker has confirmed the request.
-    pub(crate) fn confirm(&self, order_id: Uuid, request: Arc<Request>) {
+    /// Notes that the broker has confirmed the request, for every ingress.
+    pub(crate) async fn confirm(&self, order_id: Uuid, request: Arc<Request>) {
         request.confirmed.store(true, Ordering::Release);
+        let shared = Shared {
+            account_id: request.account_id,
+            sha256: request.sha256,
+            placed_at: request.placed_at,
+        };
+        if let Ok(text) = serde_json::to_string(&shared) {
+            self.shared.set(&name(order_id), &text, SHARED).await;
+        }
         // Another one for the same order may have failed and been forgotten.
         if !self.requests.contains_key(&order_id) {
             self.requests.insert(order_id, request);
@@ -78,10 +102,28 @@ impl Accepted {
         self.requests.invalidate(&order_id);
     }
 
-    /// When an account placed an order that is confirmed.
-    pub(crate) fn find(&self, order_id: Uuid, account_id: Uuid) -> Option<DateTime<Utc>> {
-        let request = self.requests.get(&order_id)?;
-        let found = request.is_confirmed() && request.account_id == account_id;
-        found.then_some(request.placed_at)
+    /// What was asked for under this id at another ingress, as a hash.
+    pub(crate) async fn elsewhere(&self, order_id: Uuid) -> Option<[u8; 32]> {
+        Some(self.shared(order_id).await?.sha256)
     }
+
+    /// When an account placed an order that is confirmed.
+    pub(crate) async fn find(&self, order_id: Uuid, account_id: Uuid) -> Option<DateTime<Utc>> {
+        if let Some(own) = self.requests.get(&order_id)
+            && own.is_confirmed()
+        {
+            return (own.account_id == account_id).then_some(own.placed_at);
+        }
+        let shared = self.shared(order_id).await?;
+        (shared.account_id == account_id).then_some(shared.placed_at)
+    }
+
+    async fn shared(&self, order_id: Uuid) -> Option<Shared> {
+        let text = self.shared.get(&name(order_id)).await?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+fn name(order_id: Uuid) -> String {
+    format!("accepted:{order_id}")
 }

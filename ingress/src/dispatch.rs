@@ -18,6 +18,7 @@ use crate::State;
 use crate::call::{Call, read_json};
 use crate::credentials::Caller;
 use crate::error::ApiError;
+use crate::limits::Taken;
 use crate::reply::unless_known;
 use crate::route::{Access, Route};
 
@@ -117,7 +118,7 @@ impl Dispatcher {
         };
         let route = routes.iter().find(|route| route.method == *wanted);
         let route = route.ok_or_else(|| ApiError::method_not_allowed(&allowed(routes)))?;
-        let caller = self.caller(route, &head).await?;
+        let (caller, taken) = self.caller(route, &head).await?.unzip();
         let body = match route.body {
             Some(_) => read_json(&head.headers, body).await?,
             None => Vec::new(),
@@ -132,25 +133,42 @@ impl Dispatcher {
             headers: head.headers,
             body,
         };
-        let response = route.serve(call).await?;
+        let mut response = route.serve(call).await?;
+        if let Some(taken) = taken {
+            taken.show(&mut response);
+        }
         Ok(match *wanted == Method::GET {
             true => unless_known(response, known.as_ref()),
             false => response,
         })
     }
 
-    async fn caller(&self, route: &Route, head: &Head) -> Result<Option<Caller>, ApiError> {
+    /// Who asks, if they may and have not asked too often. Nobody on a public route.
+    async fn caller(
+        &self,
+        route: &Route,
+        head: &Head,
+    ) -> Result<Option<(Caller, Taken)>, ApiError> {
         if route.access == Access::Public {
             return Ok(None);
         }
+        let State { keys, limits, .. } = &*self.state;
         let given = head.headers.get(header::AUTHORIZATION);
         // What is no text is no key either.
         let given = given.map(|value| value.to_str().unwrap_or_default());
-        let caller = self.state.keys.check(given, head.from).await?;
+        let known_only = limits.is_barred(head.from);
+        let caller = match keys.check(given, head.from, known_only).await {
+            Err(error) if error.is_unauthorized() && given.is_some() => {
+                limits.guessed(head.from).await?;
+                return Err(error);
+            }
+            checked => checked?,
+        };
+        let taken = limits.count(&caller).await?;
         if let Access::Scope(scope) = route.access {
             caller.require(scope)?;
         }
-        Ok(Some(caller))
+        Ok(Some((caller, taken)))
     }
 }
 

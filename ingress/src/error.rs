@@ -1,10 +1,12 @@
 //! Errors as answers: problem details (RFC 9457) for everything, with what to do about it.
 
+use std::time::Duration;
+
 use schemas::Problem;
 use schemas::problem::{self, FieldError, ProblemType};
 use sea_orm::DbErr;
 use warp::Reply;
-use warp::http::{HeaderValue, StatusCode, header};
+use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 /// An answer that is no success.
@@ -103,6 +105,24 @@ impl ApiError {
         let mut error = Self::new(problem::UNSUPPORTED_MEDIA_TYPE, detail);
         error.problem.errors = vec![FieldError::new("Content-Type", "must be application/json")];
         error
+    }
+
+    /// 429: too many requests of somebody; it is worth asking again later.
+    pub(crate) fn too_many(what: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("There were too many {what}. Try again in {seconds} s.");
+        let error = Self::new(problem::TOO_MANY_REQUESTS, detail)
+            .with_header(
+                HeaderName::from_static("ratelimit-remaining"),
+                HeaderValue::from_static("0"),
+            )
+            .with_header(HeaderName::from_static("ratelimit-reset"), seconds.into());
+        error.with_header(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// Whether it is a 401.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.problem.status == problem::UNAUTHORIZED.status
     }
 
     /// 503: nothing was accepted; it is worth asking again.

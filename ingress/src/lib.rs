@@ -8,6 +8,7 @@ mod accepted;
 pub mod accounts;
 mod api_keys;
 mod audit;
+mod cache;
 mod call;
 pub mod credentials;
 mod dispatch;
@@ -17,6 +18,7 @@ mod export;
 mod fields;
 mod health;
 mod invoices;
+mod limits;
 mod lookup;
 mod offerings;
 mod openapi;
@@ -29,6 +31,8 @@ mod routes;
 mod schema;
 mod server;
 
+pub use cache::CacheUrl;
+pub use limits::RequestLimits;
 pub use openapi::openapi;
 
 use std::sync::Arc;
@@ -48,6 +52,10 @@ pub struct Settings {
     pub publisher: Publisher,
     /// What keys are hashed with.
     pub pepper: Pepper,
+    /// What the ingresses share.
+    pub cache: CacheUrl,
+    /// How many requests a second there may be.
+    pub limits: RequestLimits,
     /// The web pages of other origins that may call the API: `https://shop.example`.
     pub cors_origins: Vec<String>,
 }
@@ -58,23 +66,35 @@ pub(crate) struct State {
     keys: credentials::Keys,
     pepper: Pepper,
     accepted: accepted::Accepted,
+    limits: limits::Limits,
     lookup: lookup::Lookup,
     /// A place for each GET that waits for a change.
     waiting: Semaphore,
 }
 
 /// Serves the API until shutdown, then lets running requests finish.
-pub async fn serve(listener: TcpListener, settings: Settings, shutdown: CancellationToken) {
+///
+/// # Errors
+/// When the URL of the cache cannot be used. A server that is away is no error.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let Settings {
         db,
         publisher,
         pepper,
+        cache,
+        limits,
         cors_origins,
     } = settings;
+    let shared = cache::Cache::open(&cache)?;
     let state = Arc::new(State {
         keys: credentials::Keys::new(db.clone(), pepper.clone()),
         pepper,
-        accepted: accepted::Accepted::new(),
+        accepted: accepted::Accepted::new(shared.clone()),
+        limits: limits::Limits::new(limits, shared),
         lookup: lookup::Lookup::start(db.clone()),
         db,
         publisher: publisher.with_timeout(orders::CONFIRM_TIMEOUT),
@@ -82,4 +102,5 @@ pub async fn serve(listener: TcpListener, settings: Settings, shutdown: Cancella
     });
     let routes = dispatch::filter(state, routes::routes());
     server::serve(listener, routes, &cors_origins, shutdown).await;
+    Ok(())
 }

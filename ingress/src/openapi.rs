@@ -196,6 +196,7 @@ fn refusals(route: &Route) -> Vec<(u16, ProblemType)> {
         (writes, problem::TOO_LARGE),
         (writes, problem::UNSUPPORTED_MEDIA_TYPE),
         (takes, problem::INVALID_REQUEST),
+        (route.access != Access::Public, problem::TOO_MANY_REQUESTS),
         (route.access != Access::Public, problem::UNAVAILABLE),
     ]
     .into_iter()

@@ -69,13 +69,14 @@ pub(crate) async fn place(call: Call) -> Result<Response, ApiError> {
         return accepted(id, true);
     }
     if new && key.is_some() {
-        match state.lookup.find(id).await {
+        let (stored, elsewhere) = tokio::join!(state.lookup.find(id), state.accepted.elsewhere(id));
+        match stored.or_else(|| elsewhere.map(|hash| HEXLOWER.encode(&hash))) {
             Some(stored) if stored != sha256 => {
                 state.accepted.forget(id);
                 return Err(ApiError::key_reused());
             }
             Some(_) => {
-                state.accepted.confirm(id, asked);
+                state.accepted.confirm(id, asked).await;
                 return accepted(id, true);
             }
             None => {}
@@ -92,7 +93,7 @@ pub(crate) async fn place(call: Call) -> Result<Response, ApiError> {
     match state.publisher.publish(&outgoing).await {
         Ok(()) => {
             crash_point("ingress.confirmed");
-            state.accepted.confirm(id, asked);
+            state.accepted.confirm(id, asked).await;
             tracing::info!(order.id = %id, key.id = caller.key_id, "accepted order {id}");
             accepted(id, false)
         }
@@ -322,7 +323,11 @@ fn wait(prefer: &str) -> Option<Duration> {
 /// Right after an order was accepted it may not be in the database yet.
 async fn show(state: &State, id: Uuid, account: Uuid) -> Result<Response, ApiError> {
     let order = order::Entity::find_by_id(id).one(&state.db).await;
-    let order = match (order, state.accepted.find(id, account)) {
+    let order = match &order {
+        Ok(Some(_)) => (order, None),
+        _ => (order, state.accepted.find(id, account).await),
+    };
+    let order = match order {
         (Ok(Some(order)), _) if order.account_id == account => order,
         (Ok(None) | Err(_), Some(placed_at)) => return Ok(reply::ok(&early(id, placed_at))),
         (Err(error), None) => return Err(error.into()),

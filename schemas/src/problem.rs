@@ -77,6 +77,8 @@ types! {
         "GET /v1/offerings lists the regions of each offering.";
     NO_PRICE = 422 "no-price", "There is no price in the account's currency",
         "The plan is not sold in the currency of the account. Choose another plan, or ask the seller.";
+    TOO_MANY_REQUESTS = 429 "too-many-requests", "Too many requests",
+        "There were more requests than the credential, the account or the address may make. Wait Retry-After seconds.";
     ORDER_FAILED = 500 "order-failed", "The order could not be fulfilled yet",
         "The order waits for a person. It is not lost, and may still complete.";
     INTERNAL = 500 "internal", "Something went wrong",

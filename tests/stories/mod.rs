@@ -9,6 +9,7 @@ mod embedded;
 mod first_steps;
 mod http;
 mod invoice;
+mod limits;
 mod mail;
 mod operations;
 mod order;
@@ -29,6 +30,7 @@ pub(crate) fn register(suite: &mut Suite) {
     first_steps::register(suite);
     http::register(suite);
     invoice::register(suite);
+    limits::register(suite);
     mail::register(suite);
     operations::register(suite);
     order::register(suite);

@@ -1,0 +1,310 @@
+//! Limits of requests: for each key and each account, so that nobody takes the share of others; and of
+//! guesses, for each address. Token buckets by GCRA (ITU-T I.371), shared by all ingresses through the
+//! cache; while it is away each ingress has its own.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache as Memory;
+use redis::Script;
+use tokio::sync::Mutex;
+use warp::reply::Response;
+
+use crate::cache::Cache;
+use crate::credentials::Caller;
+use crate::error::ApiError;
+use crate::reply;
+
+/// How many buckets are remembered at most.
+const MOST: u64 = 100_000;
+/// How long a bucket is remembered that nobody uses. All are full again by then.
+const IDLE: Duration = Duration::from_secs(600);
+/// How many seconds' worth of requests may come at once.
+const BURST_SECONDS: u32 = 2;
+/// How often an address may guess at once, and how long it takes to earn another guess.
+const GUESSES: Rate = Rate {
+    interval: Duration::from_secs(2),
+    burst: 30,
+};
+/// Tokens that were fetched together are used within this.
+const BATCH: Duration = Duration::from_millis(100);
+/// How many batches there are in a second: a busy key asks the cache this often, not every time.
+const BATCHES: u32 = 50;
+
+/// Takes tokens from a bucket by the clock of Redis. Answers how long the bucket takes to be full, or
+/// how long it takes until there are enough, in microseconds, the latter as a negative number.
+static TAKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local time = redis.call('TIME')
+         local now = time[1] * 1000000 + time[2]
+         local interval, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+         local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+         local then_full_at = full_at + interval * wanted
+         local missing = then_full_at - interval * burst - now
+         if missing > 0 then return -missing end
+         redis.call('SET', KEYS[1], string.format('%d', then_full_at),
+                    'PX', math.ceil((then_full_at - now) / 1000))
+         return then_full_at - now",
+    )
+});
+
+/// How fast tokens come, and how many a bucket holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rate {
+    interval: Duration,
+    burst: u32,
+}
+
+impl Rate {
+    fn per_second(rate: u32) -> Self {
+        Self {
+            interval: Duration::from_secs(1) / rate.max(1),
+            burst: rate.saturating_mul(BURST_SECONDS).max(1),
+        }
+    }
+
+    /// How many tokens are left in a bucket that takes this long to be full.
+    fn left(self, until_full: Duration) -> u32 {
+        let room = (self.interval * self.burst).saturating_sub(until_full);
+        u32::try_from(room.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// How many requests a second there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// With each key.
+    pub key: u32,
+    /// For each account.
+    pub account: u32,
+}
+
+/// The limits of this ingress.
+pub(crate) struct Limits {
+    key: Rate,
+    account: Rate,
+    shared: Cache,
+    buckets: Memory<String, Arc<Mutex<Bucket>>>,
+    /// Until when an address may not guess.
+    barred: Memory<IpAddr, Instant>,
+}
+
+/// What this ingress has of a bucket.
+struct Bucket {
+    /// Tokens that were fetched and are not used yet, and until when they count.
+    held: u32,
+    held_until: Instant,
+    /// When the bucket is full, if nobody takes from it: as the cache said, or by itself.
+    full_at: Instant,
+}
+
+/// What came of taking a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There was one. For the headers: the size of the bucket, what is left, when it is full.
+    Yes {
+        burst: u32,
+        left: u32,
+        full: Duration,
+    },
+    /// There is one after this.
+    After(Duration),
+}
+
+impl Limits {
+    pub(crate) fn new(limits: RequestLimits, shared: Cache) -> Self {
+        Self {
+            key: Rate::per_second(limits.key),
+            account: Rate::per_second(limits.account),
+            shared,
+            buckets: Memory::builder()
+                .max_capacity(MOST)
+                .time_to_idle(IDLE)
+                .build(),
+            barred: Memory::builder()
+                .max_capacity(MOST)
+                .time_to_live(IDLE)
+                .build(),
+        }
+    }
+
+    /// Counts a request of somebody who is known.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn count(&self, caller: &Caller) -> Result<Taken, ApiError> {
+        let by_key = self.take(format!("key:{}", caller.key_id), self.key).await;
+        if let Taken::After(wait) = by_key {
+            return Err(ApiError::too_many("requests with this credential", wait));
+        }
+        let account = format!("account:{}", caller.account_id);
+        match self.take(account, self.account).await {
+            Taken::After(wait) => Err(ApiError::too_many("requests of this account", wait)),
+            Taken::Yes { .. } => Ok(by_key),
+        }
+    }
+
+    /// Whether an address has guessed too often. What it sends is believed only if it is known.
+    pub(crate) fn is_barred(&self, from: Option<IpAddr>) -> bool {
+        let until = from.and_then(|from| self.barred.get(&from));
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Counts a credential that does not work.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn guessed(&self, from: Option<IpAddr>) -> Result<(), ApiError> {
+        let Some(from) = from else {
+            return Ok(());
+        };
+        match self.take(format!("guess:{from}"), GUESSES).await {
+            Taken::Yes { .. } => Ok(()),
+            Taken::After(wait) => {
+                self.barred.insert(from, Instant::now() + wait);
+                Err(ApiError::too_many(
+                    "wrong credentials from this address",
+                    wait,
+                ))
+            }
+        }
+    }
+
+    async fn take(&self, name: String, rate: Rate) -> Taken {
+        let bucket = self.buckets.get_with(name.clone(), || {
+            let now = Instant::now();
+            let new = Bucket {
+                held: 0,
+                held_until: now,
+                full_at: now,
+            };
+            Arc::new(Mutex::new(new))
+        });
+        // Others wait for the tokens that one fetches.
+        let mut bucket = bucket.lock().await;
+        if bucket.held == 0 || bucket.held_until <= Instant::now() {
+            let batch = (rate.burst / BURST_SECONDS / BATCHES).max(1);
+            let wait = match self.fetch(&mut bucket, &name, rate, batch).await {
+                Some(_) if batch > 1 => self.fetch(&mut bucket, &name, rate, 1).await,
+                wait => wait,
+            };
+            if let Some(wait) = wait {
+                return Taken::After(wait);
+            }
+        }
+        bucket.held -= 1;
+        let full = bucket.full_at.saturating_duration_since(Instant::now());
+        Taken::Yes {
+            burst: rate.burst,
+            left: rate.left(full) + bucket.held,
+            full,
+        }
+    }
+
+    /// Fetches tokens. Answers how long it takes until there are as many, if there are not.
+    async fn fetch(
+        &self,
+        bucket: &mut Bucket,
+        name: &str,
+        rate: Rate,
+        wanted: u32,
+    ) -> Option<Duration> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let arguments = [
+            micros(rate.interval).max(1),
+            rate.burst.into(),
+            wanted.into(),
+        ];
+        let said: Option<i64> = self
+            .shared
+            .run(&TAKE, &format!("limit:{name}"), arguments)
+            .await;
+        let now = Instant::now();
+        let full_in = match said {
+            Some(said) => {
+                let time = Duration::from_micros(said.unsigned_abs());
+                if said < 0 {
+                    return Some(time);
+                }
+                time
+            }
+            None => {
+                let full_in = bucket.full_at.saturating_duration_since(now);
+                let then = full_in + rate.interval * wanted;
+                let missing = then.saturating_sub(rate.interval * rate.burst);
+                if !missing.is_zero() {
+                    return Some(missing);
+                }
+                then
+            }
+        };
+        bucket.full_at = now + full_in;
+        bucket.held = wanted;
+        bucket.held_until = now + BATCH.max(rate.interval);
+        None
+    }
+}
+
+impl Taken {
+    /// Says in an answer what is left (draft-ietf-httpapi-ratelimit-headers-06).
+    pub(crate) fn show(self, response: &mut Response) {
+        if let Self::Yes { burst, left, full } = self {
+            reply::set(response, "ratelimit-limit", &burst.to_string());
+            reply::set(response, "ratelimit-remaining", &left.to_string());
+            let seconds = full.as_secs() + u64::from(full.subsec_nanos() > 0);
+            reply::set(response, "ratelimit-reset", &seconds.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(rate: u32) -> Limits {
+        let alone = Cache::open(&crate::cache::CacheUrl::Memory).unwrap();
+        let limits = RequestLimits {
+            key: rate,
+            account: rate,
+        };
+        Limits::new(limits, alone)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let limits = limits(10);
+        for left in (0..20).rev() {
+            match limits.take("a".to_owned(), limits.key).await {
+                Taken::Yes {
+                    burst: 20,
+                    left: said,
+                    ..
+                } => assert!(said.abs_diff(left) <= 1),
+                other => panic!("{left}: {other:?}"),
+            }
+        }
+        let Taken::After(wait) = limits.take("a".to_owned(), limits.key).await else {
+            panic!("there is more than the burst");
+        };
+        assert!(wait <= Duration::from_millis(100), "{wait:?}");
+        let other = limits.take("b".to_owned(), limits.key).await;
+        assert!(matches!(other, Taken::Yes { .. }));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_busy_bucket_is_fetched_in_batches_and_gives_no_more() {
+        let limits = limits(1000);
+        let began = Instant::now();
+        let mut given = 0;
+        while let Taken::Yes { .. } = limits.take("a".to_owned(), limits.key).await {
+            given += 1;
+            assert!(given < 100_000);
+        }
+        let earned = began.elapsed().as_millis() + 1;
+        assert!(
+            (1900..=2000 + earned).contains(&given),
+            "{given} in {earned} ms"
+        );
+    }
+}

@@ -130,6 +130,11 @@ impl Fields {
         known
     }
 
+    /// A text that may be missing or null.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, "must be a string")
+    }
+
     /// An id that may be missing or null.
     pub(crate) fn id(&mut self, name: &'static str) -> Option<Uuid> {
         self.parsed(name, "must be an id")

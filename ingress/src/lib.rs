@@ -8,6 +8,7 @@ mod accepted;
 pub mod accounts;
 mod api_keys;
 mod audit;
+mod audit_entries;
 mod cache;
 mod call;
 pub mod credentials;

@@ -223,6 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn the_document_is_valid_openapi() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/specs/openapi-3.1.json"
+        );
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let document = openapi();
+        let errors: Vec<_> = validator.iter_errors(&document).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            assert!(jsonschema::meta::is_valid(schema), "{name}");
+        }
+        assert!(!validator.is_valid(&serde_json::json!({ "openapi": "3.1.0" })));
+    }
+
+    #[test]
     fn every_route_is_described() {
         let mut names = HashSet::new();
         for route in routes() {

@@ -10,7 +10,9 @@ use uuid::Uuid;
 use crate::credentials::Scope;
 use crate::route::{Content, Route};
 use crate::schema::States;
-use crate::{accounts, api_keys, docs, health, invoices, offerings, orders, resources};
+use crate::{
+    accounts, api_keys, audit_entries, docs, health, invoices, offerings, orders, resources,
+};
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
@@ -85,6 +87,11 @@ pub(crate) fn routes() -> Vec<Route> {
             .header::<String>("If-Match", "Changes only what has this ETag.")
             .body::<accounts::AccountPatch>()
             .json::<accounts::AccountItem>(200, "The account as it is now."),
+        Route::get("/v1/audit-entries", "listAuditEntries", audit_entries::list)
+            .about("Lists who changed what about the account, newest first.")
+            .scope(Scope::AccountRead)
+            .query::<String>("subject", "Only changes of the thing with this id.")
+            .paged::<audit_entries::EntryItem>("A page of changes."),
         Route::get("/v1/api-keys", "listApiKeys", api_keys::list)
             .about("Lists the API keys of the account, newest first, without their secrets.")
             .scope(Scope::KeysRead)

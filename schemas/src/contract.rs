@@ -222,6 +222,20 @@ mod tests {
         assert_eq!(committed("asyncapi.json"), asyncapi(), "{hint}");
     }
 
+    #[test]
+    fn the_document_is_valid_asyncapi() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/specs/asyncapi-3.0.json"
+        );
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let document = asyncapi();
+        let errors: Vec<_> = validator.iter_errors(&document).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(!validator.is_valid(&json!({ "asyncapi": "3.0.0" })));
+    }
+
     /// The examples are messages as they were published once. They are never changed: whoever
     /// published or read them must be able to do so for ever.
     #[test]

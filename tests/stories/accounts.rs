@@ -355,5 +355,16 @@ async fn an_account_is_changed(world: World) {
         (&before.body["city"], &json!("Bonn"))
     );
     assert_eq!(trail.len(), 1, "{trail:?}");
+    // The customer reads the same.
+    let shown = client
+        .get(&format!("/v1/audit-entries?subject={}", system.account_id))
+        .await;
+    let items = shown.body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1);
+    assert_eq!(
+        (&items[0]["before"], &items[0]["after"]),
+        (&entry[2], &entry[3])
+    );
+    assert_eq!(items[0]["trace_id"], changed.header("x-trace-id"));
     system.finish().await;
 }

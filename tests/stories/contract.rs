@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::client::{Answer, Client, read, small_server};
@@ -70,6 +70,12 @@ async fn every_route_shows_nothing_of_another_account(world: World) {
     system
         .order_and_deliver(&system.client, "matrix", &order)
         .await;
+    let patch = json!({ "city": "Bonn" });
+    let account = format!("/v1/accounts/{}", system.account_id);
+    system
+        .client
+        .with_body(Method::PATCH, &account, &patch)
+        .await;
     let (_, stranger) = system.account("Stranger", &["--country", "DE"]).await;
     let mut tried = 0;
     for (method, path, operation) in operations() {
@@ -107,7 +113,7 @@ async fn send(client: &Client, method: &Method, address: &str) -> Answer {
     let request = client.request(method.clone(), address);
     let request = match *method == Method::GET {
         true => request,
-        false => request.json(&serde_json::json!({})),
+        false => request.json(&json!({})),
     };
     client.send(request).await
 }

@@ -1,0 +1,78 @@
+//! `GET /v1/audit-entries`.
+
+use chrono::{DateTime, Utc};
+use entity::audit_entry;
+use schemars::JsonSchema;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use warp::reply::Response;
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::page::{Page, PageRequest};
+use crate::reply;
+
+/// A change that somebody made.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
+pub(crate) struct EntryItem {
+    id: Uuid,
+    at: DateTime<Utc>,
+    /// Who: the kind of credential and its id.
+    actor: String,
+    /// What: `api_key.create`.
+    action: String,
+    /// The id of what was changed.
+    subject: String,
+    /// What it was before; null if it was not there.
+    before: Option<Value>,
+    /// What it was afterwards; null if it was gone.
+    after: Option<Value>,
+    message_id: Option<Uuid>,
+    trace_id: Option<String>,
+}
+
+/// Lists what was changed about the account.
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    use audit_entry::Column::{AccountId, At, Id, Subject};
+    let mut query = call.query();
+    let subject = query.text("subject");
+    let page = PageRequest::read(&mut query);
+    let page = query.finish(page)?;
+    let mut rows = audit_entry::Entity::find().filter(AccountId.eq(call.account()?));
+    if let Some(subject) = subject {
+        rows = rows.filter(Subject.eq(subject));
+    }
+    if let Some(condition) = page.condition(At, Id) {
+        rows = rows.filter(condition);
+    }
+    let rows = rows
+        .order_by_desc(At)
+        .order_by_desc(Id)
+        .limit(page.limit + 1)
+        .all(&call.state.db)
+        .await?;
+    Ok(reply::ok(&Page::new(
+        rows,
+        page,
+        |row| (row.at, row.id),
+        item,
+    )))
+}
+
+fn item(entry: audit_entry::Model) -> EntryItem {
+    let json = |text: Option<String>| serde_json::from_str(&text?).ok();
+    EntryItem {
+        id: entry.id,
+        at: entry.at,
+        actor: entry.actor,
+        action: entry.action,
+        subject: entry.subject,
+        before: json(entry.before),
+        after: json(entry.after),
+        message_id: entry.message_id,
+        trace_id: entry.trace_id,
+    }
+}

@@ -12,6 +12,7 @@ mod key;
 mod mail;
 mod mail_sink;
 mod migrate;
+mod payment;
 mod preview;
 mod provider_simulator;
 mod publisher;
@@ -63,6 +64,8 @@ enum Command {
     Key(key::Args),
     /// Manages partner systems that publish straight to RabbitMQ.
     Publisher(publisher::Args),
+    /// Records and shows payments.
+    Payment(payment::Args),
     /// Manages number series.
     Series(series::Args),
     /// Shows and decides about parked messages.
@@ -112,6 +115,7 @@ async fn main() -> ExitCode {
         Command::Account(args) => account::run(args).await,
         Command::Key(args) => key::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
+        Command::Payment(args) => payment::run(args).await,
         Command::Series(args) => series::run(args).await,
         Command::Dead(args) => dead::run(args).await,
         Command::Mail(args) => mail::run(args).await,

@@ -14,6 +14,7 @@ pub mod offering;
 pub mod order;
 pub mod order_event;
 pub mod parked_message;
+pub mod payment;
 pub mod plan;
 pub mod price;
 pub mod provider_account;

@@ -1,12 +1,17 @@
 //! `GET /v1/invoices`, `GET /v1/invoices/{id}`, `GET /v1/invoices/{id}/pdf`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use entity::email_delivery::{self, DeliveryState};
 use entity::invoice::{self, InvoiceState, PaymentState};
-use entity::{document, invoice_line, stage};
+use entity::{document, invoice_line, issuer, payment, stage};
 use schemars::JsonSchema;
-use schemas::values::{Currency, Money};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use schemas::values::{Currency, Money, TimeZone};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
+};
 use serde::Serialize;
 use uuid::Uuid;
 use warp::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
@@ -42,6 +47,12 @@ pub(crate) struct InvoiceItem {
     tax: Option<Money>,
     /// To be paid.
     total: Option<Money>,
+    /// What was paid.
+    paid: Option<Money>,
+    /// What is still to be paid.
+    open: Option<Money>,
+    /// Whether something is still to be paid after the due date, where the seller is.
+    overdue: bool,
     trace_id: Option<String>,
     links: InvoiceLinks,
 }
@@ -66,6 +77,7 @@ pub(crate) struct InvoiceDetails {
     stages: Vec<StageItem>,
     deliveries: Vec<DeliveryItem>,
     document: Option<DocumentItem>,
+    payments: Vec<PaymentItem>,
 }
 
 /// A line of an invoice.
@@ -108,6 +120,16 @@ struct DeliveryItem {
     last_error: Option<String>,
 }
 
+/// Money that was received, or given back.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Payment")]
+struct PaymentItem {
+    id: Uuid,
+    amount: Option<Money>,
+    received_on: NaiveDate,
+    reference: String,
+}
+
 /// The PDF of an invoice.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Document")]
@@ -138,12 +160,47 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         .limit(page.limit + 1)
         .all(&call.state.db)
         .await?;
+    let paid = paid(&call.state.db, rows.iter().map(|row| row.id)).await?;
+    let today = today(&call.state.db).await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,
         |row| (row.created_at, row.id),
-        item,
+        |row| {
+            let paid = paid.get(&row.id).copied().unwrap_or_default();
+            item(row, paid, today)
+        },
     )))
+}
+
+/// What was paid for each of these invoices, in minor units.
+async fn paid(
+    db: &DatabaseConnection,
+    invoices: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, i64>, DbErr> {
+    let payments: Vec<(Uuid, i64)> = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.is_in(invoices))
+        .select_only()
+        .columns([payment::Column::InvoiceId, payment::Column::AmountMinor])
+        .into_tuple()
+        .all(db)
+        .await?;
+    let mut paid = HashMap::new();
+    for (invoice, amount) in payments {
+        *paid.entry(invoice).or_default() += amount;
+    }
+    Ok(paid)
+}
+
+/// The day it is where the seller is.
+async fn today(db: &DatabaseConnection) -> Result<NaiveDate, DbErr> {
+    let issuer = issuer::Entity::find().one(db).await?;
+    let zone = issuer.and_then(|issuer| issuer.time_zone.parse::<TimeZone>().ok());
+    let now = Utc::now();
+    Ok(zone.map_or_else(
+        || now.date_naive(),
+        |TimeZone(zone)| now.with_timezone(&zone).date_naive(),
+    ))
 }
 
 /// The issued invoices of an account that a query asks for.
@@ -209,6 +266,13 @@ pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
         template_version,
         renderer_version,
     };
+    let payments = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.eq(invoice.id))
+        .order_by_asc(payment::Column::RecordedAt)
+        .all(db)
+        .await?;
+    let paid = payments.iter().map(|payment| payment.amount_minor).sum();
+    let today = today(db).await?;
     let currency = invoice.currency.clone();
     let line = |line| line_item(line, &currency);
     Ok(reply::ok(&InvoiceDetails {
@@ -216,7 +280,8 @@ pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
         stages: stage_items(&STAGES, &stages),
         deliveries: deliveries.into_iter().map(delivery_item).collect(),
         document: document.map(document_item),
-        invoice: item(invoice),
+        payments: payments.into_iter().map(payment_item).collect(),
+        invoice: item(invoice, paid, today),
     }))
 }
 
@@ -262,9 +327,16 @@ pub(crate) fn money(minor: i64, currency: &str) -> Option<Money> {
     Some(Money::new(minor, currency.parse::<Currency>().ok()?))
 }
 
-fn item(invoice: invoice::Model) -> InvoiceItem {
+fn item(invoice: invoice::Model, paid: i64, today: NaiveDate) -> InvoiceItem {
     let amount = |minor| money(minor, &invoice.currency);
+    let open = match invoice.state {
+        InvoiceState::Voided | InvoiceState::Credited => 0,
+        InvoiceState::Draft | InvoiceState::Issued => invoice.total_minor - paid,
+    };
     InvoiceItem {
+        paid: amount(paid),
+        open: amount(open),
+        overdue: is_overdue(open, invoice.due_date, today),
         id: invoice.id,
         net: amount(invoice.net_minor),
         tax: amount(invoice.tax_minor),
@@ -284,6 +356,11 @@ fn item(invoice: invoice::Model) -> InvoiceItem {
     }
 }
 
+/// It is not on the day itself.
+fn is_overdue(open_minor: i64, due: Option<NaiveDate>, today: NaiveDate) -> bool {
+    open_minor > 0 && due.is_some_and(|due| due < today)
+}
+
 fn line_item(line: invoice_line::Model, currency: &str) -> LineItem {
     let period = line.period_start.zip(line.period_end);
     LineItem {
@@ -299,6 +376,15 @@ fn line_item(line: invoice_line::Model, currency: &str) -> LineItem {
     }
 }
 
+fn payment_item(payment: payment::Model) -> PaymentItem {
+    PaymentItem {
+        id: payment.id,
+        amount: money(payment.amount_minor, &payment.currency),
+        received_on: payment.received_on,
+        reference: payment.reference,
+    }
+}
+
 fn delivery_item(delivery: email_delivery::Model) -> DeliveryItem {
     DeliveryItem {
         id: delivery.id,
@@ -307,5 +393,28 @@ fn delivery_item(delivery: email_delivery::Model) -> DeliveryItem {
         attempts: delivery.attempts,
         sent_at: delivery.sent_at,
         last_error: delivery.last_error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invoice_is_overdue_from_the_day_after() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let due = Some(day("2026-12-31"));
+        for (open, due, today, expected) in [
+            (1, due, "2026-12-31", false),
+            (1, due, "2027-01-01", true),
+            (0, due, "2027-01-01", false),
+            (1, None, "2027-01-01", false),
+        ] {
+            assert_eq!(
+                is_overdue(open, due, day(today)),
+                expected,
+                "{open} {today}"
+            );
+        }
     }
 }

@@ -31,6 +31,7 @@ mod route;
 mod routes;
 mod schema;
 mod server;
+mod statements;
 
 pub use cache::CacheUrl;
 pub use limits::RequestLimits;

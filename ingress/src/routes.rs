@@ -12,6 +12,7 @@ use crate::route::{Content, Route};
 use crate::schema::States;
 use crate::{
     accounts, api_keys, audit_entries, docs, health, invoices, offerings, orders, resources,
+    statements,
 };
 
 /// Every route of the API.
@@ -73,6 +74,12 @@ pub(crate) fn routes() -> Vec<Route> {
             .scope(Scope::InvoicesRead)
             .answer(200, "The PDF.", Content::Media("application/pdf"))
             .conflict("The PDF is being made."),
+        Route::get("/v1/statements", "listStatements", statements::list)
+            .about("Shows what was invoiced and paid, with the balance after each.")
+            .scope(Scope::InvoicesRead)
+            .query::<NaiveDate>("from", "From this day.")
+            .query::<NaiveDate>("until", "Until this day.")
+            .json::<statements::Statements>(200, "A statement for each currency."),
         Route::get("/v1/accounts", "listAccounts", accounts::list)
             .about("Lists the accounts that the credential acts for.")
             .scope(Scope::AccountRead)

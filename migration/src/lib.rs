@@ -19,6 +19,7 @@ mod m20261122_000005_operations;
 mod m20261122_000006_reconciliation;
 mod m20261123_000007_publishers;
 mod m20261123_000008_credentials;
+mod m20261123_000009_payments;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000006_reconciliation::Migration),
             Box::new(m20261123_000007_publishers::Migration),
             Box::new(m20261123_000008_credentials::Migration),
+            Box::new(m20261123_000009_payments::Migration),
         ]
     }
 }

@@ -84,8 +84,8 @@ async fn every_route_shows_nothing_of_another_account(world: World) {
         }
         let list = path.split("/{").next().unwrap();
         let own = system.client.get(list).await;
-        let theirs = &own.body["items"][0]["id"];
-        let id = theirs.as_str();
+        let theirs = &own.body["items"][0];
+        let id = theirs["id"].as_str().or(theirs["account_id"].as_str());
         let id = id.unwrap_or_else(|| panic!("the story makes nothing that {list} shows"));
         if path.contains('{') {
             let address = fill(path, id);

@@ -14,6 +14,7 @@ mod mail;
 mod operations;
 mod order;
 mod partner;
+mod payment;
 mod provisioning;
 mod reconciling;
 mod trace;
@@ -35,6 +36,7 @@ pub(crate) fn register(suite: &mut Suite) {
     operations::register(suite);
     order::register(suite);
     partner::register(suite);
+    payment::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
     trace::register(suite);

@@ -10,6 +10,7 @@ pub mod invoices;
 pub mod mails;
 pub mod orders;
 pub mod parked;
+pub mod payments;
 pub mod publishers;
 pub mod resources;
 pub mod stages;

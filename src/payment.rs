@@ -1,0 +1,108 @@
+//! `flow payment`.
+
+use anyhow::Context;
+use chrono::{NaiveDate, Utc};
+use rust_decimal::Decimal;
+use schemas::values::{Currency, Money, Name};
+use serde_json::json;
+use workers::store::payments::{self, NewPayment};
+
+use crate::settings::Database;
+
+/// Options of `flow payment`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    database: Database,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Records money that was received for an invoice. The same reference again is the same payment.
+    Record {
+        /// The number of the invoice.
+        invoice: String,
+        /// How much, in the currency of the invoice: 17.73. Negative to take a payment back.
+        #[arg(long, allow_negative_numbers = true)]
+        amount: Decimal,
+        /// What the bank calls it.
+        #[arg(long)]
+        reference: Name,
+        /// The day the money was there: 2026-12-31. Unset: today, in UTC.
+        #[arg(long)]
+        received: Option<NaiveDate>,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        note: Option<Name>,
+        /// Who records it, for the audit trail.
+        #[arg(long, env = "USER", default_value = "operator")]
+        operator: String,
+    },
+    /// Lists the payments for an invoice, and what is open.
+    List {
+        /// The number of the invoice.
+        invoice: String,
+        /// As JSON, a line each.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let db = args.database.connect().await?;
+    match args.action {
+        Action::Record {
+            invoice,
+            amount,
+            reference,
+            received,
+            note,
+            operator,
+        } => {
+            let new = NewPayment {
+                invoice: &invoice,
+                amount,
+                received_on: received.unwrap_or_else(|| Utc::now().date_naive()),
+                reference: reference.as_str(),
+                note: note.as_ref().map(Name::as_str),
+                operator: &operator,
+            };
+            let recorded = payments::record(&db, new).await?;
+            let word = if recorded.new {
+                "recorded"
+            } else {
+                "known already"
+            };
+            println!("{word}; {} of {invoice} is open", recorded.open);
+        }
+        Action::List { invoice, json } => {
+            let (invoice, payments) = payments::list(&db, &invoice).await?;
+            let currency: Currency = invoice.currency.parse().context("read the currency")?;
+            let money = |minor| Money::new(minor, currency);
+            for row in &payments {
+                if json {
+                    let line = json!({
+                        "amount": money(row.amount_minor),
+                        "received_on": row.received_on,
+                        "reference": row.reference,
+                        "note": row.note,
+                        "recorded_by": row.recorded_by,
+                        "recorded_at": row.recorded_at,
+                    });
+                    println!("{line}");
+                } else {
+                    let amount = money(row.amount_minor).to_string();
+                    println!("{}  {amount:>16}  {}", row.received_on, row.reference);
+                }
+            }
+            if !json {
+                let paid: i64 = payments.iter().map(|row| row.amount_minor).sum();
+                println!("{} is open", money(invoice.total_minor - paid));
+            }
+        }
+    }
+    Ok(())
+}

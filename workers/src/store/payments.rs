@@ -1,0 +1,158 @@
+//! Payments: recorded once, never more than is owed.
+
+use anyhow::{Context, ensure};
+use chrono::{NaiveDate, Utc};
+use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::payment;
+use rust_decimal::Decimal;
+use schemas::values::{Currency, Money};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set, TransactionTrait,
+};
+use uuid::Uuid;
+
+use super::parked::audit;
+
+/// A payment to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewPayment<'a> {
+    /// The number of the invoice.
+    pub invoice: &'a str,
+    /// In the currency of the invoice; negative to take another one back.
+    pub amount: Decimal,
+    /// The day the money was there.
+    pub received_on: NaiveDate,
+    /// What the bank calls it. The same reference again is the same payment.
+    pub reference: &'a str,
+    /// Why, for the audit trail.
+    pub note: Option<&'a str>,
+    /// Who records it.
+    pub operator: &'a str,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// False: it was there already.
+    pub new: bool,
+    /// What is still to be paid.
+    pub open: Money,
+}
+
+/// Records a payment. Once: the same reference again changes nothing.
+///
+/// # Errors
+/// When there is no such invoice, the amount does not fit the currency or the invoice, or the
+/// reference belongs to another payment.
+pub async fn record(db: &DatabaseConnection, new: NewPayment<'_>) -> anyhow::Result<Recorded> {
+    let transaction = db.begin().await?;
+    let invoice = invoice::Entity::find()
+        .filter(invoice::Column::Number.eq(new.invoice))
+        .lock_exclusive()
+        .one(&transaction)
+        .await?;
+    let invoice = invoice.with_context(|| format!("there is no invoice {}", new.invoice))?;
+    ensure!(
+        invoice.state != InvoiceState::Voided,
+        "{} is voided: there is nothing to pay",
+        new.invoice
+    );
+    let currency: Currency = invoice.currency.parse()?;
+    let amount = Money::round(new.amount, currency)?;
+    ensure!(
+        amount.decimal() == new.amount && amount.minor != 0,
+        "{} is no amount of money in {currency}",
+        new.amount
+    );
+    let paid = paid(&transaction, invoice.id).await?;
+    let known = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.eq(invoice.id))
+        .filter(payment::Column::Reference.eq(new.reference))
+        .one(&transaction)
+        .await?;
+    if let Some(known) = known {
+        ensure!(
+            known.amount_minor == amount.minor && known.received_on == new.received_on,
+            "{} was recorded before, as {} on {}; take it back with another reference and a negative \
+             amount",
+            new.reference,
+            Money::new(known.amount_minor, currency),
+            known.received_on
+        );
+        let open = Money::new(invoice.total_minor - paid, currency);
+        return Ok(Recorded { new: false, open });
+    }
+    let then = paid.checked_add(amount.minor).context("too much money")?;
+    ensure!(
+        (0..=invoice.total_minor).contains(&then),
+        "{} of {} is paid: {amount} is too much",
+        Money::new(paid, currency),
+        Money::new(invoice.total_minor, currency)
+    );
+    let row = payment::ActiveModel {
+        id: Set(Uuid::now_v7()),
+        invoice_id: Set(invoice.id),
+        account_id: Set(invoice.account_id),
+        currency: Set(invoice.currency.clone()),
+        amount_minor: Set(amount.minor),
+        received_on: Set(new.received_on),
+        reference: Set(new.reference.to_owned()),
+        note: Set(new.note.map(str::to_owned)),
+        recorded_by: Set(new.operator.to_owned()),
+        recorded_at: Set(Utc::now()),
+    };
+    payment::Entity::insert(row)
+        .exec_without_returning(&transaction)
+        .await?;
+    let state = match then {
+        0 => PaymentState::Unpaid,
+        all if all == invoice.total_minor => PaymentState::Paid,
+        _ => PaymentState::PartiallyPaid,
+    };
+    invoice::Entity::update_many()
+        .col_expr(invoice::Column::Payment, Expr::value(state))
+        .filter(invoice::Column::Id.eq(invoice.id))
+        .exec(&transaction)
+        .await?;
+    let note = format!("{amount}, {}", new.reference);
+    let subject = invoice.id.to_string();
+    let action = "payment.record";
+    audit(&transaction, new.operator, action, &subject, Some(&note)).await?;
+    transaction.commit().await?;
+    let open = Money::new(invoice.total_minor - then, currency);
+    Ok(Recorded { new: true, open })
+}
+
+/// The payments for an invoice, by its number, oldest first.
+///
+/// # Errors
+/// When there is no such invoice.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    number: &str,
+) -> anyhow::Result<(invoice::Model, Vec<payment::Model>)> {
+    let invoice = invoice::Entity::find()
+        .filter(invoice::Column::Number.eq(number))
+        .one(db)
+        .await?;
+    let invoice = invoice.with_context(|| format!("there is no invoice {number}"))?;
+    let payments = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.eq(invoice.id))
+        .order_by_asc(payment::Column::RecordedAt)
+        .all(db)
+        .await?;
+    Ok((invoice, payments))
+}
+
+async fn paid(db: &impl ConnectionTrait, invoice_id: Uuid) -> Result<i64, DbErr> {
+    let amounts: Vec<i64> = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.eq(invoice_id))
+        .select_only()
+        .column(payment::Column::AmountMinor)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(amounts.iter().sum())
+}

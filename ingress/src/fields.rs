@@ -132,7 +132,12 @@ impl Fields {
 
     /// A text that may be missing or null.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.parsed(name, "must be a string")
+        let text: String = self.parsed(name, "must be a string")?;
+        if text.contains('\0') {
+            self.wrong(name, "must not contain control characters");
+            return None;
+        }
+        Some(text)
     }
 
     /// An id that may be missing or null.

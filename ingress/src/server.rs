@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response as HttpResponse};
+use hyper::{Method, Request, Response as HttpResponse, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
@@ -211,6 +211,13 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        // RFC 9112 §3.2: a request whose host is missing or said twice is refused. Somebody in between
+        // may have understood another one.
+        let hosts = request.headers().get_all(header::HOST).iter().count();
+        if hosts != 1 && request.version() != Version::HTTP_10 {
+            let refused = ApiError::malformed("Send the header Host, once.");
+            return Box::pin(std::future::ready(Ok(refused.into_response())));
+        }
         let answering = timeout(REQUEST_TIMEOUT, self.0.call(request));
         Box::pin(async move {
             answering

@@ -1,6 +1,7 @@
 //! The stories, one file a theme.
 
 mod accounts;
+mod attacks;
 mod contract;
 mod crash;
 mod credentials;
@@ -23,6 +24,7 @@ use crate::support::suite::Suite;
 
 pub(crate) fn register(suite: &mut Suite) {
     accounts::register(suite);
+    attacks::register(suite);
     contract::register(suite);
     crash::register(suite);
     credentials::register(suite);

@@ -105,6 +105,12 @@ mod tests {
     }
 
     #[test]
+    fn code_is_shown_as_code() {
+        assert!(PAGE.contains("<code>Idempotency-Key</code>"));
+        assert!(!PAGE.contains('`') && !PAGE.contains("&#x60;"));
+    }
+
+    #[test]
     fn the_page_asks_nobody_else_for_anything() {
         for outside in ["src=", "@import", "url(", "<script", "style=\""] {
             assert!(

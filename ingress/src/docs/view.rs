@@ -7,7 +7,7 @@ use serde_json::Value;
 #[derive(Serialize)]
 pub(super) struct Page {
     version: String,
-    about: Vec<String>,
+    about: Vec<Vec<Span>>,
     groups: Vec<Group>,
     schemas: Vec<SchemaView>,
     problems: Vec<ProblemView>,
@@ -44,7 +44,7 @@ struct AnswerView {
 #[derive(Serialize)]
 struct SchemaView {
     name: String,
-    about: Vec<String>,
+    about: Vec<Vec<Span>>,
     fields: Vec<Field>,
 }
 
@@ -53,8 +53,15 @@ struct Field {
     name: String,
     place: String,
     required: bool,
-    about: String,
+    about: Vec<Span>,
     of: Type,
+}
+
+/// A piece of text, as code or not.
+#[derive(Serialize)]
+struct Span {
+    text: String,
+    code: bool,
 }
 
 /// A type in words, with a link to its schema if it has one.
@@ -115,7 +122,7 @@ fn operation_view(path: &str, method: &str, operation: &Value) -> Operation {
         name: text(&parameter["name"]),
         place: text(&parameter["in"]),
         required: parameter["required"] == true,
-        about: text(&parameter["description"]),
+        about: spans(&text(&parameter["description"])),
         of: type_of(&parameter["schema"]),
     };
     let answer = |(status, answer): (&String, &Value)| AnswerView {
@@ -149,7 +156,7 @@ fn schema_view(name: &str, schema: &Value) -> SchemaView {
         name: name.clone(),
         place: String::new(),
         required: required.iter().any(|required| required == name),
-        about: text(&of["description"]),
+        about: spans(&text(&of["description"])),
         of: type_of(of),
     };
     SchemaView {
@@ -210,9 +217,22 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn paragraphs(value: &Value) -> Vec<String> {
+fn paragraphs(value: &Value) -> Vec<Vec<Span>> {
     let text = value.as_str().unwrap_or_default();
-    text.split("\n\n").map(str::to_owned).collect()
+    text.split("\n\n").map(spans).collect()
+}
+
+/// What stands between backticks is code.
+fn spans(text: &str) -> Vec<Span> {
+    let pieces = text.split('`').enumerate();
+    let span = |(index, text): (usize, &str)| Span {
+        text: text.to_owned(),
+        code: index % 2 == 1,
+    };
+    pieces
+        .map(span)
+        .filter(|span| !span.text.is_empty())
+        .collect()
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -7,10 +7,7 @@ use entity::price::Charge;
 use entity::{account, issuer, offering, plan, price, provider_account, tax_rate};
 use ingress::accounts::{NewAccount, create_account};
 use ingress::credentials::{NewKey, Pepper, Scope, create_key};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryOrder, Set,
-    TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryOrder, Set};
 use uuid::Uuid;
 
 use crate::settings::{Database, PepperFile};
@@ -115,7 +112,7 @@ pub(crate) async fn seed(
     if issuer::Entity::find().count(db).await? > 0 {
         return Ok(None);
     }
-    let transaction = db.begin().await?;
+    let transaction = entity::begin(db).await?;
     seed_issuer(&transaction)
         .await
         .context("create the issuer")?;

@@ -1,4 +1,4 @@
-//! The tables, one file each. No logic.
+//! The tables, one file each, and how a write begins. No logic.
 
 pub mod account;
 pub mod api_key;
@@ -24,3 +24,21 @@ pub mod resource;
 pub mod setting;
 pub mod stage;
 pub mod tax_rate;
+
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
+
+/// Begins a transaction that is going to write.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    // SQLite: take the write lock at once. A transaction that begins by reading cannot wait for it.
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    db.begin_with_options(options).await
+}

@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use schemas::values::{CountryCode, Currency, EmailAddress, Locale, Name, TimeZone, VatId};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, Set,
-    TransactionTrait,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -186,7 +185,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     call.if_match(&before)?;
 
     row.version = Set(version + 1);
-    let transaction = call.state.db.begin().await?;
+    let transaction = entity::begin(&call.state.db).await?;
     let updated = account::Entity::update_many()
         .set(row)
         .filter(account::Column::Id.eq(before.id))

@@ -6,9 +6,7 @@ use entity::api_key;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use schemas::values::Name;
-use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use warp::http::StatusCode;
@@ -131,7 +129,7 @@ pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
     let read = name.zip(scopes).zip(networks).zip(expires_at);
     let (((name, scopes), networks), expires_at) = fields.finish(read)?;
 
-    let transaction = call.state.db.begin().await?;
+    let transaction = entity::begin(&call.state.db).await?;
     room(&call, &transaction).await?;
     let new = NewKey {
         account_id: caller.account_id,
@@ -162,7 +160,7 @@ pub(crate) async fn rotate(call: Call) -> Result<Response, ApiError> {
             "This key does not work any more. Create a new one.",
         ));
     }
-    let transaction = call.state.db.begin().await?;
+    let transaction = entity::begin(&call.state.db).await?;
     room(&call, &transaction).await?;
     let overlap = TimeDelta::seconds(overlap.into());
     let key = rotate_key(
@@ -179,7 +177,7 @@ pub(crate) async fn rotate(call: Call) -> Result<Response, ApiError> {
 /// Revokes an API key. It stops working everywhere within seconds.
 pub(crate) async fn revoke(call: Call) -> Result<Response, ApiError> {
     let (key, caller) = (own(&call).await?, call.caller()?);
-    let transaction = call.state.db.begin().await?;
+    let transaction = entity::begin(&call.state.db).await?;
     if revoke_key(&transaction, &key.id).await? {
         let change = Change {
             caller,

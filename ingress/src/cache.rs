@@ -93,6 +93,13 @@ impl Cache {
         })
     }
 
+    /// Whether it answers. Nothing if there is none.
+    pub(crate) async fn is_up(&self) -> Option<bool> {
+        self.redis.as_ref()?;
+        let answer = self.ask(async |mut redis| redis.ping().await).await;
+        Some(answer.is_some())
+    }
+
     /// The text under a key. Nothing if there is none, or nobody to ask.
     pub(crate) async fn get(&self, key: &str) -> Option<String> {
         let key = format!("{PREFIX}{key}");

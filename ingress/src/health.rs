@@ -39,6 +39,8 @@ struct Checks {
     broker: &'static str,
     /// `up` or `down`.
     database: &'static str,
+    /// `up` or `down`; null if each ingress is by itself.
+    cache: Option<&'static str>,
 }
 
 /// The process lives.
@@ -49,7 +51,10 @@ pub(crate) async fn alive(_: Call) -> Result<Response, ApiError> {
 /// Ready while the broker takes orders. Without the database known credentials still place orders,
 /// but nothing can be read: degraded.
 pub(crate) async fn ready(call: Call) -> Result<Response, ApiError> {
-    let database = tokio::time::timeout(PATIENCE, call.state.db.ping()).await;
+    let (database, cache) = tokio::join!(
+        tokio::time::timeout(PATIENCE, call.state.db.ping()),
+        call.state.cache.is_up()
+    );
     let database = matches!(database, Ok(Ok(())));
     let broker = call.state.publisher.health();
     let mut degraded = Vec::new();
@@ -60,7 +65,10 @@ pub(crate) async fn ready(call: Call) -> Result<Response, ApiError> {
     if broker != Health::Up {
         degraded.push("placing orders");
     }
-    let (code, status) = match (broker, database) {
+    if cache == Some(false) {
+        degraded.push("sharing limits and accepted orders with other ingresses");
+    }
+    let (code, status) = match (broker, degraded.is_empty()) {
         (Health::Up, true) => (StatusCode::OK, "ready"),
         (Health::Up, false) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -70,10 +78,14 @@ pub(crate) async fn ready(call: Call) -> Result<Response, ApiError> {
         Health::Blocked => "blocked",
         Health::Down => "down",
     };
-    let database = if database { "up" } else { "down" };
+    let word = |up| if up { "up" } else { "down" };
     let body = Readiness {
         status,
-        checks: Checks { broker, database },
+        checks: Checks {
+            broker,
+            database: word(database),
+            cache: cache.map(word),
+        },
         degraded,
     };
     Ok(reply::json(code, &body))

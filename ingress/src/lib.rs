@@ -69,6 +69,7 @@ pub(crate) struct State {
     pepper: Pepper,
     accepted: accepted::Accepted,
     limits: limits::Limits,
+    cache: cache::Cache,
     lookup: lookup::Lookup,
     /// A place for each GET that waits for a change.
     waiting: Semaphore,
@@ -96,7 +97,8 @@ pub async fn serve(
         keys: credentials::Keys::new(db.clone(), pepper.clone()),
         pepper,
         accepted: accepted::Accepted::new(shared.clone()),
-        limits: limits::Limits::new(limits, shared),
+        limits: limits::Limits::new(limits, shared.clone()),
+        cache: shared,
         lookup: lookup::Lookup::start(db.clone()),
         db,
         publisher: publisher.with_timeout(orders::CONFIRM_TIMEOUT),

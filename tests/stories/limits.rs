@@ -197,7 +197,11 @@ async fn several_ingresses_are_one(world: World) {
     let answered = flood(&[&one, &two], 20).await;
     assert!(answered >= 2, "{answered} of 20 requests");
     let ready = one.send(one.request(Method::GET, "/readyz")).await;
-    assert_eq!(ready.status, 200);
+    assert_eq!(
+        (ready.status.as_u16(), &ready.body["status"]),
+        (200, &json!("degraded"))
+    );
+    assert_eq!(ready.body["checks"]["cache"], "down");
 
     // Once it is back it is used again.
     let _redis = Redis::start(port).await;

@@ -11,9 +11,7 @@ use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseConnection, EntityTrait, Set, TransactionTrait,
-};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseConnection, EntityTrait, Set};
 use sha2::{Digest, Sha256};
 
 /// The row of [`setting`] that tells one pepper from another.
@@ -66,7 +64,7 @@ impl Pepper {
 
     /// Makes it the pepper of a database that has none, for the keys that there are too.
     async fn adopt(self, db: &DatabaseConnection) -> anyhow::Result<Self> {
-        let transaction = db.begin().await?;
+        let transaction = entity::begin(db).await?;
         let own = self.fingerprint();
         let row = setting::ActiveModel {
             name: Set(SETTING.to_owned()),

@@ -19,8 +19,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, IntoActiveModel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement,
-    TransactionOptions, TransactionTrait, TryInsertResult,
+    EntityTrait, IntoActiveModel, RuntimeErr, SqlxError, Statement, TryInsertResult,
 };
 
 /// Begins a transaction that is going to write.
@@ -30,12 +29,7 @@ use sea_orm::{
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     #[cfg(test)]
     crate::simulation::point("begin").await;
-    // SQLite: take the write lock at once. A transaction that begins by reading cannot wait for it.
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    db.begin_with_options(options).await
+    entity::begin(db).await
 }
 
 /// Inserts a row unless one with its primary key is there already. Tells whether it did.

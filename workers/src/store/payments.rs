@@ -9,10 +9,11 @@ use schemas::values::{Currency, Money};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Set, TransactionTrait,
+    QuerySelect, Set,
 };
 use uuid::Uuid;
 
+use super::begin;
 use super::parked::audit;
 
 /// A payment to be recorded.
@@ -47,7 +48,7 @@ pub struct Recorded {
 /// When there is no such invoice, the amount does not fit the currency or the invoice, or the
 /// reference belongs to another payment.
 pub async fn record(db: &DatabaseConnection, new: NewPayment<'_>) -> anyhow::Result<Recorded> {
-    let transaction = db.begin().await?;
+    let transaction = begin(db).await?;
     let invoice = invoice::Entity::find()
         .filter(invoice::Column::Number.eq(new.invoice))
         .lock_exclusive()

@@ -40,6 +40,15 @@ enum Action {
         #[arg(long, env = "USER", default_value = "operator")]
         operator: String,
     },
+    /// Lists the invoices that are not paid in time, the oldest first.
+    Overdue {
+        /// As of this day: 2026-12-31. Unset: today, in UTC.
+        #[arg(long)]
+        on: Option<NaiveDate>,
+        /// As JSON, a line each.
+        #[arg(long)]
+        json: bool,
+    },
     /// Lists the payments for an invoice, and what is open.
     List {
         /// The number of the invoice.
@@ -77,6 +86,26 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 "known already"
             };
             println!("{word}; {} of {invoice} is open", recorded.open);
+        }
+        Action::Overdue { on, json } => {
+            let day = on.unwrap_or_else(|| Utc::now().date_naive());
+            for row in payments::overdue(&db, day).await? {
+                if json {
+                    let line = json!({
+                        "number": row.number,
+                        "account_id": row.account_id,
+                        "due_date": row.due_date,
+                        "open": row.open,
+                    });
+                    println!("{line}");
+                } else {
+                    let (days, open) = ((day - row.due_date).num_days(), row.open.to_string());
+                    println!(
+                        "{:<18}{open:>16}  due {}, {days} days ago  account {}",
+                        row.number, row.due_date, row.account_id
+                    );
+                }
+            }
         }
         Action::List { invoice, json } => {
             let (invoice, payments) = payments::list(&db, &invoice).await?;

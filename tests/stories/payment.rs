@@ -146,6 +146,14 @@ async fn an_invoice_is_paid_in_parts(world: World) {
         .body;
     assert_eq!(later["items"][0]["opening"], euros(773));
     assert_eq!(later["items"][0]["entries"], json!([]));
+    let overdue = async |day: &str| system.flow(&["payment", "overdue", "--on", day]).await;
+    let due = invoice["due_date"].as_str().unwrap();
+    assert_eq!(overdue(due).await, "", "it is not on the day itself");
+    let late = overdue("2999-01-01").await;
+    assert!(
+        late.starts_with(&number) && late.contains("7.73 EUR"),
+        "{late}"
+    );
     let list = system.flow(&["payment", "list", &number]).await;
     assert!(
         list.contains("bank 2 returned") && list.ends_with("7.73 EUR is open\n"),

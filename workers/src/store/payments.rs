@@ -147,6 +147,45 @@ pub async fn list(
     Ok((invoice, payments))
 }
 
+/// An invoice that is not paid in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// Its number.
+    pub number: String,
+    /// Who owes.
+    pub account_id: Uuid,
+    /// The day it was due.
+    pub due_date: NaiveDate,
+    /// What is still to be paid.
+    pub open: Money,
+}
+
+/// Every invoice that something is owed for after its due date, the oldest first.
+///
+/// # Errors
+/// When the database cannot be reached, or holds a currency that there is not.
+pub async fn overdue(db: &impl ConnectionTrait, today: NaiveDate) -> anyhow::Result<Vec<Overdue>> {
+    let invoices = invoice::Entity::find()
+        .filter(invoice::Column::State.eq(InvoiceState::Issued))
+        .filter(invoice::Column::Payment.is_in([PaymentState::Unpaid, PaymentState::PartiallyPaid]))
+        .filter(invoice::Column::DueDate.lt(today))
+        .order_by_asc(invoice::Column::DueDate)
+        .order_by_asc(invoice::Column::Sequence)
+        .all(db)
+        .await?;
+    let mut overdue = Vec::new();
+    for invoice in invoices {
+        let currency: Currency = invoice.currency.parse()?;
+        overdue.push(Overdue {
+            open: Money::new(invoice.total_minor - paid(db, invoice.id).await?, currency),
+            number: invoice.number.unwrap_or_default(),
+            account_id: invoice.account_id,
+            due_date: invoice.due_date.unwrap_or(today),
+        });
+    }
+    Ok(overdue)
+}
+
 async fn paid(db: &impl ConnectionTrait, invoice_id: Uuid) -> Result<i64, DbErr> {
     let amounts: Vec<i64> = payment::Entity::find()
         .filter(payment::Column::InvoiceId.eq(invoice_id))

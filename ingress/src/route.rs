@@ -79,7 +79,13 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn new<F, A>(method: Method, path: &'static str, name: &'static str, serve: F) -> Self
+    /// A route for everybody with a credential, to be described.
+    pub(crate) fn new<F, A>(
+        method: Method,
+        path: &'static str,
+        name: &'static str,
+        serve: F,
+    ) -> Self
     where
         F: Fn(Call) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Response, ApiError>> + Send + 'static,
@@ -97,42 +103,6 @@ impl Route {
             answers: Vec::new(),
             serve: Box::new(move |call| Box::pin(serve(call))),
         }
-    }
-
-    /// A route that reads.
-    pub(crate) fn get<F, A>(path: &'static str, name: &'static str, serve: F) -> Self
-    where
-        F: Fn(Call) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response, ApiError>> + Send + 'static,
-    {
-        Self::new(Method::GET, path, name, serve)
-    }
-
-    /// A route that makes something.
-    pub(crate) fn post<F, A>(path: &'static str, name: &'static str, serve: F) -> Self
-    where
-        F: Fn(Call) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response, ApiError>> + Send + 'static,
-    {
-        Self::new(Method::POST, path, name, serve)
-    }
-
-    /// A route that changes something.
-    pub(crate) fn patch<F, A>(path: &'static str, name: &'static str, serve: F) -> Self
-    where
-        F: Fn(Call) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response, ApiError>> + Send + 'static,
-    {
-        Self::new(Method::PATCH, path, name, serve)
-    }
-
-    /// A route that removes something.
-    pub(crate) fn delete<F, A>(path: &'static str, name: &'static str, serve: F) -> Self
-    where
-        F: Fn(Call) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response, ApiError>> + Send + 'static,
-    {
-        Self::new(Method::DELETE, path, name, serve)
     }
 
     /// What it does, in a sentence.

@@ -6,6 +6,7 @@ use entity::order::OrderState;
 use schemas::order::OrderRequest;
 use schemas::values::ExternalRef;
 use uuid::Uuid;
+use warp::http::Method;
 
 use crate::credentials::Scope;
 use crate::route::{Content, Route};
@@ -18,7 +19,7 @@ use crate::{
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/v1/orders", "placeOrder", orders::place)
+        Route::new(Method::POST, "/v1/orders", "placeOrder", orders::place)
             .about("Orders resources.")
             .scope(Scope::OrdersWrite)
             .header::<ExternalRef>(
@@ -31,12 +32,12 @@ pub(crate) fn routes() -> Vec<Route> {
                 "The order is accepted and has one effect, whatever happens. Repeated with the same \
                  key it has the header Idempotency-Replayed.",
             ),
-        Route::get("/v1/orders", "listOrders", orders::list)
+        Route::new(Method::GET, "/v1/orders", "listOrders", orders::list)
             .about("Lists the orders of the account, newest first.")
             .scope(Scope::OrdersRead)
             .query::<States<OrderState>>("status", "Only those in this state.")
             .paged::<orders::OrderItem>("A page of orders."),
-        Route::get("/v1/orders/{id}", "getOrder", orders::get)
+        Route::new(Method::GET, "/v1/orders/{id}", "getOrder", orders::get)
             .about("Shows an order, how far each step is, and everything that happened to it.")
             .scope(Scope::OrdersRead)
             .header::<String>(
@@ -44,18 +45,18 @@ pub(crate) fn routes() -> Vec<Route> {
                 "wait=N waits up to N seconds (at most 20) for a change.",
             )
             .json::<orders::OrderDetails>(200, "The order."),
-        Route::get("/v1/offerings", "listOfferings", offerings::list)
+        Route::new(Method::GET, "/v1/offerings", "listOfferings", offerings::list)
             .about("Lists what can be ordered, at the prices in the currency of the account.")
             .json::<offerings::Offerings>(200, "Every offering."),
-        Route::get("/v1/resources", "listResources", resources::list)
+        Route::new(Method::GET, "/v1/resources", "listResources", resources::list)
             .about("Lists the resources of the account, newest first.")
             .scope(Scope::ResourcesRead)
             .paged::<resources::ResourceItem>("A page of resources."),
-        Route::get("/v1/resources/{id}", "getResource", resources::get)
+        Route::new(Method::GET, "/v1/resources/{id}", "getResource", resources::get)
             .about("Shows a resource.")
             .scope(Scope::ResourcesRead)
             .json::<resources::ResourceItem>(200, "The resource."),
-        Route::get("/v1/invoices", "listInvoices", invoices::list)
+        Route::new(Method::GET, "/v1/invoices", "listInvoices", invoices::list)
             .about("Lists the issued invoices of the account, newest first.")
             .scope(Scope::InvoicesRead)
             .query::<States<InvoiceState>>("status", "Only those in this state.")
@@ -65,94 +66,94 @@ pub(crate) fn routes() -> Vec<Route> {
             .query::<NaiveDate>("issued_until", "Only those issued on this day or before.")
             .paged::<invoices::InvoiceItem>("A page of invoices; all of them as CSV, if that is accepted.")
             .answer(200, "", Content::Media("text/csv")),
-        Route::get("/v1/invoices/{id}", "getInvoice", invoices::get)
+        Route::new(Method::GET, "/v1/invoices/{id}", "getInvoice", invoices::get)
             .about("Shows an invoice with its lines, and where its mails are.")
             .scope(Scope::InvoicesRead)
             .json::<invoices::InvoiceDetails>(200, "The invoice."),
-        Route::get("/v1/invoices/{id}/pdf", "getInvoicePdf", invoices::pdf)
+        Route::new(Method::GET, "/v1/invoices/{id}/pdf", "getInvoicePdf", invoices::pdf)
             .about("Downloads the PDF of an invoice, byte for byte as it was mailed.")
             .scope(Scope::InvoicesRead)
             .answer(200, "The PDF.", Content::Media("application/pdf"))
             .conflict("The PDF is being made."),
-        Route::get("/v1/statements", "listStatements", statements::list)
+        Route::new(Method::GET, "/v1/statements", "listStatements", statements::list)
             .about("Shows what was invoiced and paid, with the balance after each.")
             .scope(Scope::InvoicesRead)
             .query::<NaiveDate>("from", "From this day.")
             .query::<NaiveDate>("until", "Until this day.")
             .json::<statements::Statements>(200, "A statement for each currency."),
-        Route::get("/v1/accounts", "listAccounts", accounts::list)
+        Route::new(Method::GET, "/v1/accounts", "listAccounts", accounts::list)
             .about("Lists the accounts that the credential acts for.")
             .scope(Scope::AccountRead)
             .json::<accounts::Accounts>(200, "The accounts."),
-        Route::get("/v1/accounts/{id}", "getAccount", accounts::get)
+        Route::new(Method::GET, "/v1/accounts/{id}", "getAccount", accounts::get)
             .about("Shows an account.")
             .scope(Scope::AccountRead)
             .json::<accounts::AccountItem>(200, "The account."),
-        Route::patch("/v1/accounts/{id}", "changeAccount", accounts::change)
+        Route::new(Method::PATCH, "/v1/accounts/{id}", "changeAccount", accounts::change)
             .about("Changes an account; what is not mentioned stays (RFC 7396).")
             .scope(Scope::AccountWrite)
             .header::<String>("If-Match", "Changes only what has this ETag.")
             .body::<accounts::AccountPatch>()
             .json::<accounts::AccountItem>(200, "The account as it is now."),
-        Route::get("/v1/audit-entries", "listAuditEntries", audit_entries::list)
+        Route::new(Method::GET, "/v1/audit-entries", "listAuditEntries", audit_entries::list)
             .about("Lists who changed what about the account, newest first.")
             .scope(Scope::AccountRead)
             .query::<String>("subject", "Only changes of the thing with this id.")
             .paged::<audit_entries::EntryItem>("A page of changes."),
-        Route::get("/v1/api-keys", "listApiKeys", api_keys::list)
+        Route::new(Method::GET, "/v1/api-keys", "listApiKeys", api_keys::list)
             .about("Lists the API keys of the account, newest first, without their secrets.")
             .scope(Scope::KeysRead)
             .json::<api_keys::Keys>(200, "The keys."),
-        Route::post("/v1/api-keys", "createApiKey", api_keys::create)
+        Route::new(Method::POST, "/v1/api-keys", "createApiKey", api_keys::create)
             .about("Creates an API key that may do no more than the one that creates it.")
             .scope(Scope::KeysWrite)
             .body::<api_keys::KeyRequest>()
             .json::<api_keys::CreatedKey>(201, "The key, for the only time.")
             .conflict("The account has as many keys as it may have."),
-        Route::get("/v1/api-keys/{key_id}", "getApiKey", api_keys::get)
+        Route::new(Method::GET, "/v1/api-keys/{key_id}", "getApiKey", api_keys::get)
             .about("Shows an API key, without its secret.")
             .scope(Scope::KeysRead)
             .json::<api_keys::KeyItem>(200, "The key."),
-        Route::delete("/v1/api-keys/{key_id}", "revokeApiKey", api_keys::revoke)
+        Route::new(Method::DELETE, "/v1/api-keys/{key_id}", "revokeApiKey", api_keys::revoke)
             .about("Revokes an API key. It stops working everywhere within five seconds.")
             .scope(Scope::KeysWrite)
             .answer(204, "It is revoked.", Content::Empty),
-        Route::post("/v1/api-keys/{key_id}/rotations", "rotateApiKey", api_keys::rotate)
+        Route::new(Method::POST, "/v1/api-keys/{key_id}/rotations", "rotateApiKey", api_keys::rotate)
             .about("Creates a key that may do the same; the old one goes on working for a while.")
             .scope(Scope::KeysWrite)
             .body::<api_keys::Rotation>()
             .json::<api_keys::CreatedKey>(201, "The new key, for the only time.")
             .conflict("The key does not work any more, or there are too many."),
-        Route::get("/healthz", "alive", health::alive)
+        Route::new(Method::GET, "/healthz", "alive", health::alive)
             .about("Answers while the process lives.")
             .public()
             .json::<health::Alive>(200, "It lives."),
-        Route::get("/readyz", "ready", health::ready)
+        Route::new(Method::GET, "/readyz", "ready", health::ready)
             .about("Says whether requests can be taken in, and what does not work.")
             .public()
             .json::<health::Readiness>(200, "Requests are taken in.")
             .json::<health::Readiness>(503, "Nothing can be taken in."),
-        Route::get("/openapi.json", "openapi", docs::openapi)
+        Route::new(Method::GET, "/openapi.json", "openapi", docs::openapi)
             .about("This document.")
             .public()
             .json::<serde_json::Value>(200, "The OpenAPI document."),
-        Route::get("/asyncapi.json", "asyncapi", docs::asyncapi)
+        Route::new(Method::GET, "/asyncapi.json", "asyncapi", docs::asyncapi)
             .about("The AsyncAPI document of what partner systems publish and read.")
             .public()
             .json::<serde_json::Value>(200, "The AsyncAPI document."),
-        Route::get("/schemas/{kind}", "getSchema", docs::schema)
+        Route::new(Method::GET, "/schemas/{kind}", "getSchema", docs::schema)
             .about("The JSON Schema of a kind of message.")
             .public()
             .json::<serde_json::Value>(200, "The JSON Schema."),
-        Route::get("/docs", "docs", docs::page)
+        Route::new(Method::GET, "/docs", "docs", docs::page)
             .about("This API for people.")
             .public()
             .answer(200, "A page.", Content::Media("text/html")),
-        Route::get("/docs/style.css", "docsStyle", docs::style)
+        Route::new(Method::GET, "/docs/style.css", "docsStyle", docs::style)
             .about("The looks of the page.")
             .public()
             .answer(200, "A style sheet.", Content::Media("text/css")),
-        Route::get("/problems/{name}", "getProblemType", docs::problem)
+        Route::new(Method::GET, "/problems/{name}", "getProblemType", docs::problem)
             .about("What a kind of problem means.")
             .public()
             .answer(200, "A page.", Content::Media("text/html")),

@@ -140,7 +140,7 @@ pub(crate) struct Http {
     /// The address to listen on.
     #[arg(long, env = "LISTEN", default_value = LISTEN)]
     pub(crate) listen: String,
-    /// Origins whose web pages may call the API: https://shop.example. Without any, none but its own.
+    /// Origins whose web pages may call the API, as in `https://shop.example`. Without any, none but its own.
     #[arg(long = "cors-origin", env = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
     /// What several ingresses share: memory: for each by itself, or redis://…, rediss://…

@@ -103,6 +103,7 @@ async fn seed(db: &DatabaseConnection) {
             locale: "de".to_owned(),
             time_zone: "Europe/Berlin".to_owned(),
             payment_terms_days: 14,
+            version: 1,
             active: true,
             created_at: long_ago,
         };

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
-use ingress::credentials::{NewKey, Scope, create_key, list_keys, revoke_key};
+use ingress::credentials::{NewKey, Scope, create_key, list_keys, revoke_key, shown_id};
 use ipnet::IpNet;
 use uuid::Uuid;
 use workers::store::parked::audit;
@@ -88,8 +88,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             };
             let pepper = args.pepper.open(&db).await?;
             let key = create_key(&db, &pepper, new).await?;
-            let id = key.split('_').nth(1).unwrap_or_default();
-            audit(&db, &operator, "api_key.create", id, None).await?;
+            audit(&db, &operator, "api_key.create", shown_id(&key), None).await?;
             println!("{key}");
         }
         Action::Revoke { key, operator } => {
@@ -97,7 +96,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 revoke_key(&db, &key).await?,
                 "there is no such key, or it is revoked already"
             );
-            let id = key.split('_').nth(1).unwrap_or(&key);
+            let id = shown_id(&key);
             audit(&db, &operator, "api_key.revoke", id, None).await?;
             println!("revoked {id}");
         }

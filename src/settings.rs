@@ -6,6 +6,7 @@ use std::time::Duration;
 use broker::{Broker, BrokerUrl, Publisher};
 use ingress::credentials::Pepper;
 use ingress::{CacheUrl, RequestLimits};
+use ipnet::IpNet;
 use sea_orm::DatabaseConnection;
 use url::Url;
 use workers::{MailUrl, RendererKind};
@@ -143,6 +144,10 @@ pub(crate) struct Http {
     /// Origins whose web pages may call the API, as in `https://shop.example`. Without any, none but its own.
     #[arg(long = "cors-origin", env = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
+    /// The balancers in front, as networks: whom a request comes from is what they say in
+    /// X-Forwarded-For. Without any, whoever connects.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// What several ingresses share: memory: for each by itself, or redis://…, rediss://…
     #[arg(
         long,
@@ -167,6 +172,7 @@ impl Default for Http {
         Self {
             listen: LISTEN.to_owned(),
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             cache_url: CacheUrl::Memory,
             key_rate: KEY_RATE,
             account_rate: ACCOUNT_RATE,
@@ -191,6 +197,7 @@ impl Http {
                 key: self.key_rate,
                 account: self.account_rate,
             },
+            proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
         }
     }

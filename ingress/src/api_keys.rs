@@ -15,7 +15,7 @@ use warp::reply::Response;
 
 use crate::audit::Change;
 use crate::call::Call;
-use crate::credentials::{NewKey, Scope, create_key, revoke_key, rotate_key, shown_id};
+use crate::credentials::{Caller, NewKey, Scope, create_key, revoke_key, rotate_key, shown_id};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::reply;
@@ -79,10 +79,10 @@ pub(crate) struct KeyRequest {
     name: String,
     /// What it may do: no more than the credential that creates it.
     scopes: Vec<String>,
-    /// From where it may be used, as CIDR. Without any, from everywhere.
+    /// From where it may be used, as CIDR. Without any, from where the credential that creates it may.
     #[serde(default)]
     networks: Option<Vec<String>>,
-    /// When it stops working by itself.
+    /// When it stops working by itself: at the latest with the credential that creates it.
     #[serde(default)]
     expires_at: Option<DateTime<Utc>>,
 }
@@ -124,8 +124,8 @@ pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
     let mut fields = call.fields()?;
     let name: Option<Name> = fields.required("name");
     let scopes = scopes(&mut fields, |scope| caller.has(scope));
-    let networks = networks(&mut fields);
-    let expires_at = expires_at(&mut fields);
+    let networks = networks(&mut fields, caller);
+    let expires_at = expires_at(&mut fields, caller);
     let read = name.zip(scopes).zip(networks).zip(expires_at);
     let (((name, scopes), networks), expires_at) = fields.finish(read)?;
 
@@ -149,11 +149,8 @@ pub(crate) async fn rotate(call: Call) -> Result<Response, ApiError> {
     let mut fields = call.fields()?;
     let overlap = fields.integer("overlap_seconds", (0, MAX_OVERLAP), OVERLAP);
     let overlap = fields.finish(overlap)?;
-    if let Some(scope) = Scope::ALL
-        .into_iter()
-        .find(|scope| old.scopes.split(' ').any(|has| has == scope.as_str()) && !caller.has(*scope))
-    {
-        return Err(ApiError::forbidden(scope.as_str()));
+    if !caller.covers(&old) {
+        return Err(ApiError::exceeds());
     }
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= Utc::now()) {
         return Err(ApiError::conflict(
@@ -268,8 +265,12 @@ fn scopes(fields: &mut Fields, has: impl Fn(Scope) -> bool) -> Option<Vec<Scope>
     Some(scopes)
 }
 
-fn networks(fields: &mut Fields) -> Option<Vec<IpNet>> {
+/// Only such that the caller may be used from; without any, those of the caller.
+fn networks(fields: &mut Fields, caller: &Caller) -> Option<Vec<IpNet>> {
     let texts = fields.optional_texts("networks")?;
+    if texts.is_empty() {
+        return Some(caller.networks.clone());
+    }
     let mut networks = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let address = || {
@@ -277,20 +278,32 @@ fn networks(fields: &mut Fields) -> Option<Vec<IpNet>> {
                 .ok()
                 .map(|address: std::net::IpAddr| address.into())
         };
-        match text.parse().ok().or_else(address) {
-            Some(network) => networks.push(network),
-            None => fields.wrong(
-                format!("networks[{index}]"),
-                "must be a network such as 192.0.2.0/24 or 2001:db8::/32",
-            ),
-        }
+        let network: Option<IpNet> = text.parse().ok().or_else(address);
+        let reason = match network {
+            None => "must be a network such as 192.0.2.0/24 or 2001:db8::/32",
+            Some(network) if !caller.reaches(&network) => {
+                "is not where the credential itself may be used"
+            }
+            Some(network) => {
+                networks.push(network);
+                continue;
+            }
+        };
+        fields.wrong(format!("networks[{index}]"), reason);
     }
     Some(networks)
 }
 
-/// Nothing inside if it does not expire.
-fn expires_at(fields: &mut Fields) -> Option<Option<DateTime<Utc>>> {
-    let at = fields.instant("expires_at")?;
+/// No later than the caller; if nothing is said, with the caller. Nothing inside if it does not expire.
+fn expires_at(fields: &mut Fields, caller: &Caller) -> Option<Option<DateTime<Utc>>> {
+    let at = fields.instant("expires_at")?.or(caller.expires_at);
+    if !caller.outlasts(at) {
+        fields.wrong(
+            "expires_at",
+            "must be no later than that of the credential itself",
+        );
+        return None;
+    }
     if at.is_some_and(|at| at <= Utc::now()) {
         fields.wrong("expires_at", "must be in the future");
         return None;

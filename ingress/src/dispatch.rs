@@ -2,7 +2,7 @@
 //! and only then the body.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,16 +56,14 @@ pub(crate) fn filter(
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<SocketAddr>())
-        .map(
-            |method, path, query, headers, peer: Option<SocketAddr>| Head {
-                method,
-                path,
-                query,
-                headers,
-                from: peer.map(|peer| peer.ip()),
-            },
-        )
+        .and(warp::ext::optional())
+        .map(|method, path, query, headers, from| Head {
+            method,
+            path,
+            query,
+            headers,
+            from,
+        })
         .and(warp::body::stream())
         .and(warp::any().map(move || dispatcher.clone()))
         .then(respond)
@@ -81,6 +79,7 @@ struct Head {
     path: FullPath,
     query: String,
     headers: HeaderMap,
+    /// Whom it comes from.
     from: Option<IpAddr>,
 }
 

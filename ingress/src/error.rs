@@ -50,6 +50,13 @@ impl ApiError {
         }
     }
 
+    /// 403: the key may do something that the credential may not.
+    pub(crate) fn exceeds() -> Self {
+        let detail = "This key may do more, lasts longer or works from more networks than the \
+                      credential that you use.";
+        Self::new(problem::FORBIDDEN, detail)
+    }
+
     /// 404: it does not exist, or belongs to somebody else, which is the same to the caller.
     pub(crate) fn not_found(what: &str) -> Self {
         let detail = format!("There is no such {what} in this account.");

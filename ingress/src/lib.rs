@@ -25,6 +25,7 @@ mod offerings;
 mod openapi;
 mod orders;
 mod page;
+mod proxy;
 mod reply;
 mod resources;
 mod route;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use broker::Publisher;
 use credentials::Pepper;
+use ipnet::IpNet;
 use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub cache: CacheUrl,
     /// How many requests a second there may be.
     pub limits: RequestLimits,
+    /// The balancers in front: what they say about whom a request comes from is believed.
+    pub proxies: Vec<IpNet>,
     /// The web pages of other origins that may call the API: `https://shop.example`.
     pub cors_origins: Vec<String>,
 }
@@ -90,6 +94,7 @@ pub async fn serve(
         pepper,
         cache,
         limits,
+        proxies,
         cors_origins,
     } = settings;
     let shared = cache::Cache::open(&cache)?;
@@ -105,6 +110,10 @@ pub async fn serve(
         waiting: Semaphore::new(orders::MAX_WAITING),
     });
     let routes = dispatch::filter(state, routes::routes());
-    server::serve(listener, routes, &cors_origins, shutdown).await;
+    let front = server::Front {
+        proxies,
+        cors_origins,
+    };
+    server::serve(listener, routes, front, shutdown).await;
     Ok(())
 }

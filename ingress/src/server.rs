@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response as HttpResponse, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -29,6 +30,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::error::ApiError;
+use crate::proxy;
 
 /// How many connections there are at once; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 2048;
@@ -60,15 +62,24 @@ const SECURITY: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// Who stands in front of the API.
+pub(crate) struct Front {
+    /// Proxies of ours.
+    pub(crate) proxies: Vec<IpNet>,
+    /// Origins whose web pages may call it.
+    pub(crate) cors_origins: Vec<String>,
+}
+
 pub(crate) async fn serve<F>(
     listener: TcpListener,
     routes: F,
-    cors_origins: &[String],
+    front: Front,
     shutdown: CancellationToken,
 ) where
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
 {
-    let api = Api::new(warp::service(routes), cors_origins);
+    let api = Api::new(warp::service(routes), &front.cors_origins);
+    let proxies: Arc<[IpNet]> = front.proxies.into();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -88,9 +99,10 @@ pub(crate) async fn serve<F>(
             (Err(_), _) => break,
         };
         stream.set_nodelay(true).ok();
-        let api = api.clone();
+        let (api, proxies) = (api.clone(), proxies.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            let client = proxy::client(peer.ip(), request.headers(), &proxies);
+            request.extensions_mut().insert(client);
             answer(api.clone(), request)
         });
         let connection = hyper::server::conn::http1::Builder::new()

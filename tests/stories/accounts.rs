@@ -164,6 +164,33 @@ async fn a_key_gives_nobody_more_than_it_has(world: World) {
     let more = json!({ "name": "More", "scopes": ["keys:read", "orders:write"] });
     let refused = admin.with_body(Method::POST, "/v1/api-keys", &more).await;
     assert_eq!(refused.wrong_fields(), ["scopes[1]"]);
+    // Nor for longer, nor from elsewhere: what is not said is that of the credential.
+    let in_an_hour = Utc::now() + TimeDelta::hours(1);
+    let bound = json!({
+        "name": "Bound",
+        "scopes": ["keys:read", "keys:write"],
+        "networks": ["127.0.0.0/8", "192.0.2.0/24"],
+        "expires_at": in_an_hour,
+    });
+    let (bound, shown) = create(&system.client, &bound).await;
+    let (_, child) = create(&bound, &json!({ "name": "Child", "scopes": ["keys:read"] })).await;
+    assert_eq!(child["networks"], shown["networks"]);
+    assert_eq!(child["expires_at"], shown["expires_at"]);
+    let wider = json!({
+        "name": "Wider",
+        "scopes": ["keys:read"],
+        "networks": ["192.0.2.128/25", "192.0.0.0/16"],
+        "expires_at": in_an_hour + TimeDelta::hours(1),
+    });
+    let refused = bound.with_body(Method::POST, "/v1/api-keys", &wider).await;
+    assert_eq!(refused.wrong_fields(), ["networks[1]", "expires_at"]);
+    let own = format!("{}/rotations", shown["links"]["self"].as_str().unwrap());
+    let rotated = bound.with_body(Method::POST, &own, &json!({})).await;
+    assert_eq!(rotated.body["expires_at"], shown["expires_at"]);
+    let of_admin = admin.key().split('_').nth(1).unwrap();
+    let of_admin = format!("/v1/api-keys/{of_admin}/rotations");
+    let refused = bound.with_body(Method::POST, &of_admin, &json!({})).await;
+    assert_eq!(refused.problem(), "forbidden");
     // Nor by rotating one that may more.
     let path = format!(
         "/v1/api-keys/{}/rotations",
@@ -225,6 +252,10 @@ async fn a_key_works_from_its_networks_only(world: World) {
     ];
     let elsewhere = system.client.with_key(system.flow(&arguments).await.trim());
     assert_eq!(elsewhere.get("/v1/orders").await.problem(), "unauthorized");
+    // Whoever says so is no proxy of ours, and not believed.
+    let request = elsewhere.request(Method::GET, "/v1/orders");
+    let request = request.header("x-forwarded-for", "192.0.2.1");
+    assert_eq!(elsewhere.send(request).await.problem(), "unauthorized");
     system.finish().await;
 }
 

@@ -11,7 +11,7 @@ use crate::support::client::{Client, small_server};
 use crate::support::process::{Process, command};
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, PARTS, Setup, System, World};
-use crate::support::wait::{eventually, look_again};
+use crate::support::wait::{eventually, look_again, within};
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -86,8 +86,15 @@ async fn whoever_asks_too_often_waits(world: World) {
 }
 
 async fn whoever_guesses_keys_is_barred(world: World) {
-    let system = System::start(world).await;
+    let setup = Setup {
+        environment: vec![("TRUSTED_PROXIES".to_owned(), "127.0.0.0/8".to_owned())],
+        ..Setup::default()
+    };
+    let system = System::start_with(world, setup).await;
     assert_eq!(system.client.get("/v1/orders").await.status, 200);
+    let create = ["key", "create", "--account", &system.account_id];
+    let leaked = system.client.with_key(system.flow(&create).await.trim());
+    assert_eq!(leaked.get("/v1/orders").await.status, 200);
     let mut barred = None;
     for guess in 0..60 {
         let wrong = system
@@ -106,6 +113,25 @@ async fn whoever_guesses_keys_is_barred(world: World) {
     assert!((25..=40).contains(&barred.unwrap()), "barred at {barred:?}");
     // Somebody at the same address whose key was used before goes on.
     assert_eq!(system.client.get("/v1/orders").await.status, 200);
+    // But not with a key that is revoked meanwhile, however much is guessed beside it.
+    system.flow(&["key", "revoke", leaked.key()]).await;
+    let wrong = system.client.with_key(&format!("cf_{:016x}_{:064x}", 0, 0));
+    within(
+        Duration::from_secs(5),
+        "the key to be revoked",
+        async || {
+            while wrong.get("/v1/orders").await.status != 429 {}
+            (leaked.get("/v1/orders").await.status != 200).then_some(())
+        },
+    )
+    .await;
+    // Somebody else behind the same balancer is somebody else, with a key that nobody has seen yet.
+    let fresh = system.client.with_key(system.flow(&create).await.trim());
+    let request = fresh.request(Method::GET, "/v1/orders");
+    let answer = fresh
+        .send(request.header("x-forwarded-for", "192.0.2.7"))
+        .await;
+    assert_eq!(answer.status, 200);
     system.finish().await;
 }
 

@@ -95,10 +95,10 @@ impl Keys {
         if !scheme.eq_ignore_ascii_case("bearer") || id.len() > 64 {
             return Err(wrong());
         }
-        let entry = match known_only {
-            true => self.cache.get(id).await.ok_or_else(wrong)?,
-            false => self.entry(id).await?,
-        };
+        if known_only && !self.cache.contains_key(id) {
+            return Err(wrong());
+        }
+        let entry = self.entry(id).await?;
         let given = self.pepper.hash(secret);
         // An unknown key takes as long as a known one with the wrong secret.
         let nothing = "0".repeat(given.len());
@@ -118,6 +118,8 @@ impl Keys {
             account_id: key.account_id,
             key_id: id.to_owned(),
             scopes: key.scopes.clone(),
+            networks: key.networks.clone(),
+            expires_at: key.expires_at,
         })
     }
 

@@ -138,7 +138,7 @@ pub async fn list_keys(
 }
 
 /// The id in a key, which is no secret; or the text itself.
-pub(crate) fn shown_id(key: &str) -> &str {
+pub fn shown_id(key: &str) -> &str {
     split(key).map_or(key, |(id, _)| id)
 }
 

@@ -1,7 +1,7 @@
 //! `flow payment`.
 
 use anyhow::Context;
-use chrono::{NaiveDate, Utc};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use schemas::values::{Currency, Money, Name};
 use serde_json::json;
@@ -30,7 +30,7 @@ enum Action {
         /// What the bank calls it.
         #[arg(long)]
         reference: Name,
-        /// The day the money was there: 2026-12-31. Unset: today, in UTC.
+        /// The day the money was there: 2026-12-31. Unset: today, where the issuer is.
         #[arg(long)]
         received: Option<NaiveDate>,
         /// Why, for the audit trail.
@@ -42,7 +42,7 @@ enum Action {
     },
     /// Lists the invoices that are not paid in time, the oldest first.
     Overdue {
-        /// As of this day: 2026-12-31. Unset: today, in UTC.
+        /// As of this day: 2026-12-31. Unset: today, where the issuer is.
         #[arg(long)]
         on: Option<NaiveDate>,
         /// As JSON, a line each.
@@ -74,7 +74,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             let new = NewPayment {
                 invoice: &invoice,
                 amount,
-                received_on: received.unwrap_or_else(|| Utc::now().date_naive()),
+                received_on: match received {
+                    Some(day) => day,
+                    None => payments::today(&db).await?,
+                },
                 reference: reference.as_str(),
                 note: note.as_ref().map(Name::as_str),
                 operator: &operator,
@@ -88,7 +91,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             println!("{word}; {} of {invoice} is open", recorded.open);
         }
         Action::Overdue { on, json } => {
-            let day = on.unwrap_or_else(|| Utc::now().date_naive());
+            let day = match on {
+                Some(day) => day,
+                None => payments::today(&db).await?,
+            };
             for row in payments::overdue(&db, day).await? {
                 if json {
                     let line = json!({

@@ -27,4 +27,4 @@ pub use park::{Parked, ParkedConsumer, Replay};
 pub use publisher::{PublishError, Publisher};
 pub use rabbit::access::{Access, Admin};
 pub use schemas::{Envelope, Outgoing};
-pub use trace::{current_trace_id, extract_http, inject_http};
+pub use trace::{current_trace_id, extract_http, inject_http, rename_current_span};

@@ -44,6 +44,11 @@ pub fn extract_http(span: &Span, header: impl Fn(&str) -> Option<String>) {
     }
 }
 
+/// Gives the current span a name that was not known when it began.
+pub fn rename_current_span(name: String) {
+    Span::current().context().span().update_name(name);
+}
+
 /// The id of the trace that the current span belongs to, in hex, if traces are on.
 pub fn current_trace_id() -> Option<String> {
     let context = Span::current().context();

@@ -15,7 +15,8 @@ use crate::cache::Cache;
 
 /// How long an accepted request is remembered. Long before, it is in the database.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// How long it is shared: longer than a queue is ever as long.
+/// How long it is shared. Later an ingress that did not take the order in itself knows it only from the
+/// database, when a worker has stored it.
 const SHARED: Duration = Duration::from_secs(3600);
 /// How many are remembered at most; about 30 MB.
 const MOST: u64 = 100_000;

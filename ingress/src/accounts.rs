@@ -177,9 +177,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let zone = fields.changed::<TimeZone>("time_zone");
     set(&mut row.time_zone, zone.map(|zone| zone.to_string()));
     for name in ["currency", "payment_terms_days"] {
-        if fields.take(name).is_some() {
-            fields.wrong(name, "is set by the seller");
-        }
+        fields.refuse(name, "is set by the seller");
     }
     fields.finish(Some(()))?;
     call.if_match(&before)?;

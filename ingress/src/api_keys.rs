@@ -6,7 +6,7 @@ use entity::api_key;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use schemas::values::Name;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use warp::http::StatusCode;
@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::credentials::{Caller, NewKey, Scope, create_key, revoke_key, rotate_key, shown_id};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::page::{Page, PageRequest};
 use crate::reply;
 
 /// How many keys an account may have that work.
@@ -49,15 +50,6 @@ pub(crate) struct KeyItem {
 struct KeyLinks {
     #[serde(rename = "self")]
     own: String,
-}
-
-/// Every API key of the account on one page, newest first.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ApiKeys")]
-pub(crate) struct Keys {
-    items: Vec<KeyItem>,
-    /// Always null.
-    next: Option<String>,
 }
 
 /// A new API key, with its secret for the only time.
@@ -100,17 +92,14 @@ pub(crate) struct Rotation {
 
 /// Lists the API keys of the account.
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
-    call.query().finish(Some(()))?;
-    let rows = api_key::Entity::find()
-        .filter(api_key::Column::AccountId.eq(call.account()?))
-        .order_by_desc(api_key::Column::CreatedAt)
-        .limit(1000)
-        .all(&call.state.db)
-        .await?;
-    Ok(reply::ok(&Keys {
-        items: rows.into_iter().map(item).collect(),
-        next: None,
-    }))
+    let mut query = call.query();
+    let page = PageRequest::<String>::read(&mut query);
+    let page = query.finish(page)?;
+    let rows = api_key::Entity::find().filter(api_key::Column::AccountId.eq(call.account()?));
+    let rows = page.of(rows, api_key::Column::CreatedAt, api_key::Column::Id);
+    let rows = rows.all(&call.state.db).await?;
+    let key = |row: &api_key::Model| (row.created_at, row.id.clone());
+    Ok(reply::ok(&Page::new(rows, page, key, item)))
 }
 
 /// Shows an API key.

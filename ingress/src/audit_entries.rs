@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use entity::audit_entry;
 use schemars::JsonSchema;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -45,15 +45,8 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     if let Some(subject) = subject {
         rows = rows.filter(Subject.eq(subject));
     }
-    if let Some(condition) = page.condition(At, Id) {
-        rows = rows.filter(condition);
-    }
-    let rows = rows
-        .order_by_desc(At)
-        .order_by_desc(Id)
-        .limit(page.limit + 1)
-        .all(&call.state.db)
-        .await?;
+    let rows = page.of(rows, At, Id);
+    let rows = rows.all(&call.state.db).await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
+use tracing::Span;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
@@ -117,6 +118,8 @@ impl Dispatcher {
         };
         let route = routes.iter().find(|route| route.method == *wanted);
         let route = route.ok_or_else(|| ApiError::method_not_allowed(&allowed(routes)))?;
+        Span::current().record("http.route", route.path);
+        broker::rename_current_span(format!("{} {}", head.method, route.path));
         let (caller, taken) = self.caller(route, &head).await?.unzip();
         let body = match route.body {
             Some(_) => read_json(&head.headers, body).await?,

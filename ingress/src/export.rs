@@ -4,14 +4,19 @@
 //! an apostrophe in front, and is quoted; numbers are numbers.
 //! <https://owasp.org/www-community/attacks/CSV_Injection>
 
+use chrono::NaiveDate;
 use csv::{QuoteStyle, WriterBuilder};
-use entity::{invoice, order};
-use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, QuerySelect, Select};
+use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::order;
+use sea_orm::{
+    DatabaseConnection, EntityTrait, FromQueryResult, JoinType, QueryOrder, QuerySelect, Select,
+};
+use uuid::Uuid;
 use warp::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use warp::reply::Response;
 
 use crate::error::ApiError;
-use crate::invoices::money;
+use crate::invoice_items::money;
 use crate::orders::text;
 use crate::reply;
 
@@ -49,11 +54,25 @@ pub(crate) async fn csv(
     db: &DatabaseConnection,
     chosen: Select<invoice::Entity>,
 ) -> Result<Response, ApiError> {
-    let rows = chosen
-        .find_also_linked(OfOrder)
-        .order_by_desc(invoice::Column::CreatedAt)
-        .order_by_desc(invoice::Column::Id)
+    let order = invoice::Entity::belongs_to(order::Entity)
+        .from(invoice::Column::OrderId)
+        .to(order::Column::Id)
+        .into();
+    use invoice::Column::{
+        CreatedAt, Currency, DueDate, Id, IssueDate, NetMinor, Number, Payment, State, TaxMinor,
+        TotalMinor,
+    };
+    // Without what is printed on them, which is most of an row.
+    let rows: Vec<Row> = chosen
+        .join(JoinType::LeftJoin, order)
+        .select_only()
+        .columns([Number, State, Payment, IssueDate, DueDate, Currency])
+        .columns([NetMinor, TaxMinor, TotalMinor, Id])
+        .column(order::Column::ExternalRef)
+        .order_by_desc(CreatedAt)
+        .order_by_desc(Id)
         .limit(MOST + 1)
+        .into_model()
         .all(db)
         .await?;
     if rows.len() as u64 > MOST {
@@ -74,48 +93,48 @@ pub(crate) async fn csv(
     Ok(response)
 }
 
-/// From an invoice to the order it is for.
-struct OfOrder;
-
-impl sea_orm::Linked for OfOrder {
-    type FromEntity = invoice::Entity;
-    type ToEntity = order::Entity;
-
-    fn link(&self) -> Vec<sea_orm::RelationDef> {
-        let to_order = invoice::Entity::belongs_to(order::Entity)
-            .from(invoice::Column::OrderId)
-            .to(order::Column::Id);
-        vec![to_order.into()]
-    }
+/// An invoice as it is exported.
+#[derive(FromQueryResult)]
+struct Row {
+    number: Option<String>,
+    state: InvoiceState,
+    payment: PaymentState,
+    issue_date: Option<NaiveDate>,
+    due_date: Option<NaiveDate>,
+    currency: String,
+    net_minor: i64,
+    tax_minor: i64,
+    total_minor: i64,
+    id: Uuid,
+    external_ref: Option<String>,
 }
 
-fn write(rows: Vec<(invoice::Model, Option<order::Model>)>) -> Result<Vec<u8>, csv::Error> {
+fn write(rows: Vec<Row>) -> Result<Vec<u8>, csv::Error> {
     let mut writer = WriterBuilder::new()
         .quote_style(QuoteStyle::NonNumeric)
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::new());
     writer.write_record(HEAD)?;
-    for (invoice, order) in rows {
+    for row in rows {
         let amount = |minor| {
-            let money = money(minor, &invoice.currency);
+            let money = money(minor, &row.currency);
             money
                 .map(|money| money.decimal().to_string())
                 .unwrap_or_default()
         };
-        let day = |day: Option<chrono::NaiveDate>| day.map(|day| day.to_string());
-        let reference = order.and_then(|order| order.external_ref);
+        let day = |day: Option<NaiveDate>| day.map(|day| day.to_string());
         writer.write_record([
-            harmless(invoice.number.as_deref().unwrap_or_default()),
-            text(&invoice.state),
-            text(&invoice.payment),
-            day(invoice.issue_date).unwrap_or_default(),
-            day(invoice.due_date).unwrap_or_default(),
-            invoice.currency.clone(),
-            amount(invoice.net_minor),
-            amount(invoice.tax_minor),
-            amount(invoice.total_minor),
-            harmless(reference.as_deref().unwrap_or_default()),
-            invoice.id.to_string(),
+            harmless(row.number.as_deref().unwrap_or_default()),
+            text(&row.state),
+            text(&row.payment),
+            day(row.issue_date).unwrap_or_default(),
+            day(row.due_date).unwrap_or_default(),
+            row.currency.clone(),
+            amount(row.net_minor),
+            amount(row.tax_minor),
+            amount(row.total_minor),
+            harmless(row.external_ref.as_deref().unwrap_or_default()),
+            row.id.to_string(),
         ])?;
     }
     writer

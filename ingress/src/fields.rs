@@ -250,6 +250,13 @@ impl Fields {
         }
     }
 
+    /// Refuses a field that the caller may not set.
+    pub(crate) fn refuse(&mut self, name: &str, reason: &str) {
+        if self.map.remove(name).is_some() {
+            self.wrong(name, reason);
+        }
+    }
+
     /// Notes what is wrong with a field.
     pub(crate) fn wrong(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.errors.push(FieldError::new(name, reason));

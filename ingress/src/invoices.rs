@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use entity::email_delivery::{self, DeliveryState};
+use chrono::{NaiveDate, Utc};
 use entity::invoice::{self, InvoiceState, PaymentState};
-use entity::{document, invoice_line, issuer, payment, stage};
-use schemars::JsonSchema;
-use schemas::values::{Currency, Money, TimeZone};
+use entity::{document, email_delivery, invoice_line, issuer, payment, stage};
+use schemas::values::TimeZone;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     Select,
 };
-use serde::Serialize;
 use uuid::Uuid;
 use warp::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
 use warp::reply::Response;
@@ -21,124 +18,15 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::export;
 use crate::fields::Fields;
-use crate::orders::{StageItem, stage_items, text};
+use crate::invoice_items::{
+    DocumentItem, InvoiceDetails, delivery_item, item, line_item, payment_item,
+};
+use crate::orders::stage_items;
 use crate::page::{Page, PageRequest};
 use crate::reply;
-use crate::schema::{Decimal, States};
 
 /// The steps of an issued invoice, in their order.
 const STAGES: [&str; 2] = ["render", "deliver"];
-
-/// An issued invoice.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "InvoiceSummary")]
-pub(crate) struct InvoiceItem {
-    id: Uuid,
-    number: Option<String>,
-    #[schemars(with = "States<InvoiceState>")]
-    status: String,
-    #[schemars(with = "States<PaymentState>")]
-    payment: String,
-    issue_date: Option<NaiveDate>,
-    due_date: Option<NaiveDate>,
-    issued_at: Option<DateTime<Utc>>,
-    /// Without tax.
-    net: Option<Money>,
-    tax: Option<Money>,
-    /// To be paid.
-    total: Option<Money>,
-    /// What was paid.
-    paid: Option<Money>,
-    /// What is still to be paid.
-    open: Option<Money>,
-    /// Whether something is still to be paid after the due date, where the seller is.
-    overdue: bool,
-    trace_id: Option<String>,
-    links: InvoiceLinks,
-}
-
-/// Where an invoice, its PDF and its order are.
-#[derive(Serialize, JsonSchema)]
-struct InvoiceLinks {
-    #[serde(rename = "self")]
-    own: String,
-    pdf: String,
-    order: Option<String>,
-}
-
-/// An invoice with its lines, how far it has come, and where its mails are.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Invoice")]
-pub(crate) struct InvoiceDetails {
-    #[serde(flatten)]
-    invoice: InvoiceItem,
-    lines: Vec<LineItem>,
-    /// The steps of the issued invoice, in their order.
-    stages: Vec<StageItem>,
-    deliveries: Vec<DeliveryItem>,
-    document: Option<DocumentItem>,
-    payments: Vec<PaymentItem>,
-}
-
-/// A line of an invoice.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "InvoiceLine")]
-struct LineItem {
-    position: i32,
-    description: String,
-    #[schemars(with = "Decimal")]
-    quantity: String,
-    unit: String,
-    #[schemars(with = "Decimal")]
-    unit_price: String,
-    net: Option<Money>,
-    /// The code of EN 16931: `S`, `Z`, `E`, `AE`, `K`, `G`, `O`.
-    tax_category: String,
-    #[schemars(with = "Decimal")]
-    tax_rate: String,
-    period: Option<PeriodItem>,
-}
-
-/// The time from `start` until before `end`.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Period")]
-struct PeriodItem {
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-}
-
-/// A mail with the invoice.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Delivery")]
-struct DeliveryItem {
-    id: Uuid,
-    recipient: String,
-    #[schemars(with = "States<DeliveryState>")]
-    status: String,
-    attempts: i32,
-    sent_at: Option<DateTime<Utc>>,
-    last_error: Option<String>,
-}
-
-/// Money that was received, or given back.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Payment")]
-struct PaymentItem {
-    id: Uuid,
-    amount: Option<Money>,
-    received_on: NaiveDate,
-    reference: String,
-}
-
-/// The PDF of an invoice.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Document")]
-struct DocumentItem {
-    sha256: String,
-    pages: i32,
-    template_version: String,
-    renderer_version: String,
-}
 
 /// Lists the issued invoices of the account, as JSON or as CSV.
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
@@ -150,16 +38,8 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     }
     let page = PageRequest::read(&mut query);
     let page = query.finish(page)?;
-    let mut rows = chosen;
-    if let Some(condition) = page.condition(invoice::Column::CreatedAt, invoice::Column::Id) {
-        rows = rows.filter(condition);
-    }
-    let rows = rows
-        .order_by_desc(invoice::Column::CreatedAt)
-        .order_by_desc(invoice::Column::Id)
-        .limit(page.limit + 1)
-        .all(&call.state.db)
-        .await?;
+    let rows = page.of(chosen, invoice::Column::CreatedAt, invoice::Column::Id);
+    let rows = rows.all(&call.state.db).await?;
     let paid = paid(&call.state.db, rows.iter().map(|row| row.id)).await?;
     let today = today(&call.state.db).await?;
     Ok(reply::ok(&Page::new(
@@ -320,101 +200,4 @@ async fn own(call: &Call) -> Result<invoice::Model, ApiError> {
         .one(&call.state.db)
         .await?
         .ok_or_else(|| ApiError::not_found("invoice"))
-}
-
-/// An amount in minor units of a currency.
-pub(crate) fn money(minor: i64, currency: &str) -> Option<Money> {
-    Some(Money::new(minor, currency.parse::<Currency>().ok()?))
-}
-
-fn item(invoice: invoice::Model, paid: i64, today: NaiveDate) -> InvoiceItem {
-    let amount = |minor| money(minor, &invoice.currency);
-    let open = match invoice.state {
-        InvoiceState::Voided | InvoiceState::Credited => 0,
-        InvoiceState::Draft | InvoiceState::Issued => invoice.total_minor - paid,
-    };
-    InvoiceItem {
-        paid: amount(paid),
-        open: amount(open),
-        overdue: is_overdue(open, invoice.due_date, today),
-        id: invoice.id,
-        net: amount(invoice.net_minor),
-        tax: amount(invoice.tax_minor),
-        total: amount(invoice.total_minor),
-        number: invoice.number,
-        status: text(&invoice.state),
-        payment: text(&invoice.payment),
-        issue_date: invoice.issue_date,
-        due_date: invoice.due_date,
-        issued_at: invoice.issued_at,
-        trace_id: invoice.trace_id,
-        links: InvoiceLinks {
-            own: format!("/v1/invoices/{}", invoice.id),
-            pdf: format!("/v1/invoices/{}/pdf", invoice.id),
-            order: invoice.order_id.map(|id| format!("/v1/orders/{id}")),
-        },
-    }
-}
-
-/// It is not on the day itself.
-fn is_overdue(open_minor: i64, due: Option<NaiveDate>, today: NaiveDate) -> bool {
-    open_minor > 0 && due.is_some_and(|due| due < today)
-}
-
-fn line_item(line: invoice_line::Model, currency: &str) -> LineItem {
-    let period = line.period_start.zip(line.period_end);
-    LineItem {
-        position: line.position,
-        description: line.description,
-        quantity: line.quantity,
-        unit: line.unit,
-        unit_price: line.unit_price,
-        net: money(line.net_minor, currency),
-        tax_category: line.tax_category,
-        tax_rate: line.tax_rate,
-        period: period.map(|(start, end)| PeriodItem { start, end }),
-    }
-}
-
-fn payment_item(payment: payment::Model) -> PaymentItem {
-    PaymentItem {
-        id: payment.id,
-        amount: money(payment.amount_minor, &payment.currency),
-        received_on: payment.received_on,
-        reference: payment.reference,
-    }
-}
-
-fn delivery_item(delivery: email_delivery::Model) -> DeliveryItem {
-    DeliveryItem {
-        id: delivery.id,
-        recipient: delivery.recipient,
-        status: text(&delivery.state),
-        attempts: delivery.attempts,
-        sent_at: delivery.sent_at,
-        last_error: delivery.last_error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_invoice_is_overdue_from_the_day_after() {
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        let due = Some(day("2026-12-31"));
-        for (open, due, today, expected) in [
-            (1, due, "2026-12-31", false),
-            (1, due, "2027-01-01", true),
-            (0, due, "2027-01-01", false),
-            (1, None, "2027-01-01", false),
-        ] {
-            assert_eq!(
-                is_overdue(open, due, day(today)),
-                expected,
-                "{open} {today}"
-            );
-        }
-    }
 }

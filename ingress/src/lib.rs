@@ -18,6 +18,7 @@ mod error;
 mod export;
 mod fields;
 mod health;
+mod invoice_items;
 mod invoices;
 mod limits;
 mod lookup;
@@ -25,6 +26,7 @@ mod offerings;
 mod openapi;
 mod orders;
 mod page;
+mod place_order;
 mod proxy;
 mod reply;
 mod resources;
@@ -106,7 +108,7 @@ pub async fn serve(
         cache: shared,
         lookup: lookup::Lookup::start(db.clone()),
         db,
-        publisher: publisher.with_timeout(orders::CONFIRM_TIMEOUT),
+        publisher: publisher.with_timeout(place_order::CONFIRM_TIMEOUT),
         waiting: Semaphore::new(orders::MAX_WAITING),
     });
     let routes = dispatch::filter(state, routes::routes());

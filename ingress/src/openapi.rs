@@ -3,7 +3,7 @@
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemas::Problem;
-use schemas::problem::{self, ProblemType};
+use schemas::problem;
 use serde_json::{Map, Value, json};
 
 use crate::page;
@@ -171,7 +171,7 @@ fn responses(route: &Route, made: &mut Made) -> Value {
             response["content"][media_type] = json!({ "schema": schema });
         }
     }
-    for (status, _) in refusals(route) {
+    for status in refusals(route) {
         let reference = json!({ "$ref": "#/components/responses/Problem" });
         responses
             .entry(status.to_string())
@@ -180,8 +180,8 @@ fn responses(route: &Route, made: &mut Made) -> Value {
     responses.into()
 }
 
-/// The problems that a route may answer with, by status.
-fn refusals(route: &Route) -> Vec<(u16, ProblemType)> {
+/// The statuses of the problems that a route may answer with.
+fn refusals(route: &Route) -> Vec<u16> {
     let writes = route.body.is_some();
     let takes = writes || route.paged || !route.query.is_empty() || !route.headers.is_empty();
     let conditional = route.headers.iter().any(|header| header.name == "If-Match");
@@ -200,7 +200,7 @@ fn refusals(route: &Route) -> Vec<(u16, ProblemType)> {
         (route.access != Access::Public, problem::UNAVAILABLE),
     ]
     .into_iter()
-    .filter_map(|(applies, of)| applies.then_some((of.status, of)))
+    .filter_map(|(applies, of)| applies.then_some(of.status))
     .collect()
 }
 

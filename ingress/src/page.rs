@@ -1,11 +1,13 @@
 //! Pages of lists: newest first, by cursor. A cursor says where a page ended, so that nothing is
 //! skipped or repeated when something is added meanwhile.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64URL_NOPAD;
 use schemars::JsonSchema;
-use sea_orm::sea_query::SimpleExpr;
-use sea_orm::{ColumnTrait, ExprTrait};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,10 +20,11 @@ pub(crate) const DEFAULT: u64 = 20;
 pub(crate) const MOST: u64 = 100;
 
 /// Where a page begins and how long it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PageRequest {
-    pub(crate) limit: u64,
-    after: Option<(DateTime<Utc>, Uuid)>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PageRequest<I = Uuid> {
+    limit: u64,
+    /// The time and the id of the last row before it.
+    after: Option<(DateTime<Utc>, I)>,
 }
 
 /// One page of a list, newest first.
@@ -33,7 +36,7 @@ pub(crate) struct Page<T> {
     next: Option<String>,
 }
 
-impl PageRequest {
+impl<I: FromStr> PageRequest<I> {
     /// Reads `limit` and `cursor`.
     pub(crate) fn read(fields: &mut Fields) -> Option<Self> {
         let limit = fields.take("limit");
@@ -44,7 +47,7 @@ impl PageRequest {
             fields.wrong("limit", format!("must be a whole number from 1 to {MOST}"));
         }
         let after = fields.take("cursor").map(|value| decode(&text(&value)?));
-        if after == Some(None) {
+        if matches!(after, Some(None)) {
             fields.wrong("cursor", "must be the value of next from the page before");
         }
         Some(Self {
@@ -52,22 +55,38 @@ impl PageRequest {
             after: after.flatten(),
         })
     }
+}
 
-    /// The condition that rows come after the cursor in a list sorted by `time` and `id`, newest first.
-    pub(crate) fn condition<C: ColumnTrait>(&self, time: C, id: C) -> Option<SimpleExpr> {
-        let (at, last) = self.after?;
-        let older = time.into_expr().lt(at);
-        let same = time.into_expr().eq(at).and(id.into_expr().lt(last));
-        Some(older.or(same))
+impl<I: Clone + Into<sea_orm::Value>> PageRequest<I> {
+    /// The rows of the page, newest first by `time` and `id`, and one more if there is another page.
+    pub(crate) fn of<E, C>(&self, rows: Select<E>, time: C, id: C) -> Select<E>
+    where
+        E: EntityTrait,
+        C: ColumnTrait,
+    {
+        let rows = match &self.after {
+            Some((at, last)) => {
+                let older = time.into_expr().lt(*at);
+                let same = time
+                    .into_expr()
+                    .eq(*at)
+                    .and(id.into_expr().lt(last.clone()));
+                rows.filter(older.or(same))
+            }
+            None => rows,
+        };
+        rows.order_by_desc(time)
+            .order_by_desc(id)
+            .limit(self.limit + 1)
     }
 }
 
 impl<T> Page<T> {
     /// A page of what was read: one row more than the limit tells that there is another page.
-    pub(crate) fn new<R>(
+    pub(crate) fn new<R, I: Display>(
         mut rows: Vec<R>,
-        request: PageRequest,
-        key: impl Fn(&R) -> (DateTime<Utc>, Uuid),
+        request: PageRequest<I>,
+        key: impl Fn(&R) -> (DateTime<Utc>, I),
         item: impl FnMut(R) -> T,
     ) -> Self {
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
@@ -81,11 +100,11 @@ impl<T> Page<T> {
     }
 }
 
-fn encode((at, id): (DateTime<Utc>, Uuid)) -> String {
+fn encode((at, id): (DateTime<Utc>, impl Display)) -> String {
     BASE64URL_NOPAD.encode(format!("{} {id}", at.to_rfc3339()).as_bytes())
 }
 
-fn decode(cursor: &str) -> Option<(DateTime<Utc>, Uuid)> {
+fn decode<I: FromStr>(cursor: &str) -> Option<(DateTime<Utc>, I)> {
     let text = String::from_utf8(BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?).ok()?;
     let (at, id) = text.split_once(' ')?;
     Some((
@@ -120,7 +139,7 @@ mod tests {
             "limit=&cursor=x&curser=x",
         ] {
             let mut query = Fields::of_query(wrong);
-            let read = PageRequest::read(&mut query);
+            let read = PageRequest::<Uuid>::read(&mut query);
             let error = format!("{:?}", query.finish(read).unwrap_err());
             assert!(
                 error.contains("\"limit\"") && error.contains("\"cursor\""),
@@ -137,7 +156,7 @@ mod tests {
         };
         let key = |_: &i32| (Utc::now(), Uuid::nil());
         assert!(
-            Page::new(vec![1, 2, 3], request, key, |row| row)
+            Page::new(vec![1, 2, 3], request.clone(), key, |row| row)
                 .next
                 .is_some()
         );

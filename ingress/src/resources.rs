@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use entity::resource::{self, ResourceState};
 use schemars::JsonSchema;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Serialize;
 use uuid::Uuid;
 use warp::reply::Response;
@@ -49,16 +49,9 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = call.query();
     let page = PageRequest::read(&mut query);
     let page = query.finish(page)?;
-    let mut rows = resource::Entity::find().filter(resource::Column::AccountId.eq(call.account()?));
-    if let Some(condition) = page.condition(resource::Column::CreatedAt, resource::Column::Id) {
-        rows = rows.filter(condition);
-    }
-    let rows = rows
-        .order_by_desc(resource::Column::CreatedAt)
-        .order_by_desc(resource::Column::Id)
-        .limit(page.limit + 1)
-        .all(&call.state.db)
-        .await?;
+    let rows = resource::Entity::find().filter(resource::Column::AccountId.eq(call.account()?));
+    let rows = page.of(rows, resource::Column::CreatedAt, resource::Column::Id);
+    let rows = rows.all(&call.state.db).await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,

@@ -12,14 +12,14 @@ use crate::credentials::Scope;
 use crate::route::{Content, Route};
 use crate::schema::States;
 use crate::{
-    accounts, api_keys, audit_entries, docs, health, invoices, offerings, orders, resources,
-    statements,
+    accounts, api_keys, audit_entries, docs, health, invoice_items, invoices, offerings, orders,
+    place_order, resources, statements,
 };
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, "/v1/orders", "placeOrder", orders::place)
+        Route::new(Method::POST, "/v1/orders", "placeOrder", place_order::place)
             .about("Orders resources.")
             .scope(Scope::OrdersWrite)
             .header::<ExternalRef>(
@@ -27,7 +27,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 "Makes the request repeatable: the same key is the same order.",
             )
             .body::<OrderRequest>()
-            .json::<orders::Accepted>(
+            .json::<place_order::Accepted>(
                 202,
                 "The order is accepted and has one effect, whatever happens. Repeated with the same \
                  key it has the header Idempotency-Replayed.",
@@ -64,12 +64,12 @@ pub(crate) fn routes() -> Vec<Route> {
             .query::<Uuid>("order_id", "Only those for this order.")
             .query::<NaiveDate>("issued_from", "Only those issued on this day or later.")
             .query::<NaiveDate>("issued_until", "Only those issued on this day or before.")
-            .paged::<invoices::InvoiceItem>("A page of invoices; all of them as CSV, if that is accepted.")
+            .paged::<invoice_items::InvoiceItem>("A page of invoices; all of them as CSV, if that is accepted.")
             .answer(200, "", Content::Media("text/csv")),
         Route::new(Method::GET, "/v1/invoices/{id}", "getInvoice", invoices::get)
             .about("Shows an invoice with its lines, and where its mails are.")
             .scope(Scope::InvoicesRead)
-            .json::<invoices::InvoiceDetails>(200, "The invoice."),
+            .json::<invoice_items::InvoiceDetails>(200, "The invoice."),
         Route::new(Method::GET, "/v1/invoices/{id}/pdf", "getInvoicePdf", invoices::pdf)
             .about("Downloads the PDF of an invoice, byte for byte as it was mailed.")
             .scope(Scope::InvoicesRead)
@@ -103,7 +103,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/api-keys", "listApiKeys", api_keys::list)
             .about("Lists the API keys of the account, newest first, without their secrets.")
             .scope(Scope::KeysRead)
-            .json::<api_keys::Keys>(200, "The keys."),
+            .paged::<api_keys::KeyItem>("A page of keys."),
         Route::new(Method::POST, "/v1/api-keys", "createApiKey", api_keys::create)
             .about("Creates an API key that may do no more than the one that creates it.")
             .scope(Scope::KeysWrite)

@@ -254,16 +254,15 @@ where
     answering.instrument(span).await
 }
 
-/// The span of a request, in the trace of the caller if it names one.
+/// The span of a request, in the trace of the caller if it names one. The dispatcher adds the route.
 fn request_span(request: &Request<Incoming>) -> Span {
     let (method, path) = (request.method(), request.uri().path());
-    let route = route(path);
     let span = tracing::info_span!(
         "request",
-        otel.name = format!("{method} {route}"),
+        otel.name = %method,
         otel.kind = "server",
         http.request.method = %method,
-        http.route = route,
+        http.route = Empty,
         url.path = path,
         http.response.status_code = Empty,
         otel.status_code = Empty,
@@ -278,32 +277,6 @@ fn request_span(request: &Request<Incoming>) -> Span {
     };
     broker::extract_http(&span, header);
     span
-}
-
-/// The path without the ids in it, so that there are few.
-fn route(path: &str) -> String {
-    let part = |part: &str| {
-        if part.parse::<Uuid>().is_ok() {
-            "{id}".to_owned()
-        } else {
-            part.to_owned()
-        }
-    };
-    let known = [
-        "/v1/",
-        "/healthz",
-        "/readyz",
-        "/docs",
-        "/openapi.json",
-        "/asyncapi.json",
-    ]
-    .iter()
-    .any(|prefix| path.starts_with(prefix));
-    if known {
-        path.split('/').map(part).collect::<Vec<_>>().join("/")
-    } else {
-        "/".to_owned()
-    }
 }
 
 /// The caller's id for the request, or one of ours.

@@ -17,7 +17,8 @@ pub struct OrderRequest {
     pub offering: Code,
     /// The plan of that offering.
     pub plan: Code,
-    /// How many resources.
+    /// How many resources. 1 if it is missing.
+    #[serde(default = "one")]
     #[schemars(range(min = 1, max = MAX_QUANTITY))]
     pub quantity: u32,
     /// The region of the offering to create them in.
@@ -31,6 +32,10 @@ pub struct OrderRequest {
 
 /// The most resources one order may ask for.
 pub const MAX_QUANTITY: u32 = 100;
+
+fn one() -> u32 {
+    1
+}
 
 impl OrderRequest {
     /// SHA-256 of what is asked for, in hex: equal for requests that mean the same, however they

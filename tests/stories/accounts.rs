@@ -97,6 +97,19 @@ async fn a_key_is_created_used_rotated_and_revoked(world: World) {
     let listed = owner.get("/v1/api-keys").await;
     assert!(!listed.body.to_string().contains(secret));
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 2);
+    // One by one they are the same.
+    let first = owner.get("/v1/api-keys?limit=1").await.body;
+    let next = first["next"].as_str().unwrap();
+    let second = owner
+        .get(&format!("/v1/api-keys?limit=1&cursor={next}"))
+        .await
+        .body;
+    let items = listed.body["items"].as_array().unwrap();
+    assert_eq!(
+        [&first["items"][0]["id"], &second["items"][0]["id"]],
+        [&items[0]["id"], &items[1]["id"]]
+    );
+    assert_eq!(second["next"], Value::Null);
 
     // Both work while the new one is handed out; then only the new one does.
     let rotations = format!("{path}/rotations");

@@ -27,6 +27,11 @@ pub(crate) fn register(suite: &mut Suite) {
         every_route_asks_for_a_credential_and_its_scope,
     );
     suite.story(
+        "every_body_is_read_as_the_contract_says",
+        &[World::Embedded],
+        every_body_is_read_as_the_contract_says,
+    );
+    suite.story(
         "the_contract_is_served_for_people_and_for_programs",
         &[World::Embedded],
         the_contract_is_served,
@@ -339,5 +344,62 @@ async fn a_get_waits_for_a_change(world: World) {
     let answer = read(request.send().await.unwrap()).await;
     assert_eq!(answer.status, 304);
     assert!(began.elapsed() >= Duration::from_secs(1));
+    system.finish().await;
+}
+
+/// The fields that a body may have and must have, by the contract and by what is said of a wrong one.
+async fn every_body_is_read_as_the_contract_says(world: World) {
+    let system = System::start(world).await;
+    let mut tried = 0;
+    for (method, path, operation) in operations() {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let Some(reference) = schema["$ref"].as_str() else {
+            continue;
+        };
+        let schema = OPENAPI.pointer(reference.trim_start_matches('#')).unwrap();
+        let list = system.client.get(path.split("/{").next().unwrap()).await;
+        let id = list.body["items"][0]["id"].as_str().unwrap_or_default();
+        let body = json!({ "no-such-field": true });
+        let refused = system
+            .client
+            .with_body(method.clone(), &fill(path, id), &body)
+            .await;
+        assert_eq!(refused.problem(), "invalid-request", "{method} {path}");
+        let said = |text: &str| -> Vec<(String, String)> {
+            let errors = refused.body["errors"].as_array().unwrap().iter();
+            let error = |error: &Value| {
+                let part = |name: &str| error[name].as_str().unwrap().to_owned();
+                (part("field"), part("message"))
+            };
+            errors
+                .map(error)
+                .filter(|(_, message)| message.contains(text))
+                .collect()
+        };
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        let (_, known) = said("the fields are ").remove(0);
+        let known = known.split("the fields are ").nth(1).unwrap();
+        let known = known.split(", ").map(str::to_owned).collect();
+        let properties = schema["properties"].as_object().unwrap().keys().cloned();
+        assert_eq!(
+            sorted(known),
+            sorted(properties.collect()),
+            "{method} {path}"
+        );
+        let needed = said("is required")
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
+        let required = schema["required"].as_array().into_iter().flatten();
+        let required = required
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(sorted(needed), sorted(required), "{method} {path}");
+        tried += 1;
+    }
+    assert!(tried >= 4, "only {tried} bodies were tried");
     system.finish().await;
 }

@@ -5,7 +5,7 @@ use chrono::{NaiveDate, Utc};
 use entity::invoice::{self, InvoiceState, PaymentState};
 use entity::payment;
 use rust_decimal::Decimal;
-use schemas::values::{Currency, Money};
+use schemas::values::{Currency, Money, TimeZone};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder,
@@ -184,6 +184,17 @@ pub async fn overdue(db: &impl ConnectionTrait, today: NaiveDate) -> anyhow::Res
         });
     }
     Ok(overdue)
+}
+
+/// The day it is where the issuer is: from then on something is overdue.
+///
+/// # Errors
+/// When the database cannot be reached, or there is no issuer.
+pub async fn today(db: &impl ConnectionTrait) -> anyhow::Result<NaiveDate> {
+    let issuer = super::invoices::issuer(db).await?;
+    let issuer = issuer.context("there is no issuer; see flow seed")?;
+    let TimeZone(zone) = issuer.time_zone.parse()?;
+    Ok(Utc::now().with_timezone(&zone).date_naive())
 }
 
 async fn paid(db: &impl ConnectionTrait, invoice_id: Uuid) -> Result<i64, DbErr> {

@@ -8,6 +8,7 @@ use migration::Migrator;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use url::Url;
 
 /// How long a query may wait for a connection, and a connection for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +51,8 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
                 .foreign_keys(true)
         });
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        // Whoever finds out later shows the URL with its password.
+        Url::parse(url).context("read DATABASE_URL")?;
         options
             .max_connections(POSTGRES_CONNECTIONS)
             .min_connections(0)

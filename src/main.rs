@@ -28,6 +28,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 /// The order-to-invoice engine for businesses that resell cloud services.
@@ -86,7 +87,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| without_password(error).exit());
     // One cryptography for every connection.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -130,6 +131,19 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// The complaint about a value that cannot be read, which shows a URL without its credentials.
+fn without_password(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Some((scheme, rest)) = value.split_once("://")
+        // A URL that cannot be read may have a password with any character in it.
+        && let Some((_, host)) = rest.rsplit_once('@')
+    {
+        let shown = ContextValue::String(format!("{scheme}://***@{host}"));
+        error.insert(ContextKind::InvalidValue, shown);
+    }
+    error
 }
 
 #[expect(

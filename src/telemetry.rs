@@ -11,7 +11,8 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true,
         global = true,
         help_heading = "Telemetry"
     )]
@@ -124,9 +126,14 @@ pub(crate) fn init(
         .with_filter(spans);
     tracing_subscriber::registry()
         .with(otel)
-        .with(console.with_filter(filter))
+        .with(console.with_filter(filter.and(filter_fn(holds_no_secret))))
         .init();
     Ok(Telemetry { traces })
+}
+
+/// At its most talkative lapin writes out every frame, the one with the password too.
+fn holds_no_secret(of: &Metadata<'_>) -> bool {
+    *of.level() != Level::TRACE || !of.target().starts_with("lapin")
 }
 
 fn provider(service: &'static str, settings: &Settings) -> anyhow::Result<SdkTracerProvider> {

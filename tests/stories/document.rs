@@ -54,7 +54,7 @@ fn squeezed(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
-async fn text_of(pdf: &Path) -> String {
+pub(super) async fn text_of(pdf: &Path) -> String {
     let output = command("pdftotext")
         .args(["-layout"])
         .arg(pdf)

@@ -201,7 +201,7 @@ async fn an_account_without_an_address(world: World) {
 }
 
 /// A certificate of its own for localhost: the paths of certificate and key.
-fn certificate(folder: &std::path::Path) -> (String, String) {
+pub(super) fn certificate(folder: &std::path::Path) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
         .unwrap();
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));

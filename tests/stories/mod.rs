@@ -18,6 +18,7 @@ mod partner;
 mod payment;
 mod provisioning;
 mod reconciling;
+mod secrets;
 mod trace;
 
 use crate::support::suite::Suite;
@@ -41,5 +42,6 @@ pub(crate) fn register(suite: &mut Suite) {
     payment::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
+    secrets::register(suite);
     trace::register(suite);
 }

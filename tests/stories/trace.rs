@@ -173,14 +173,10 @@ fn check_attributes(world: World, spans: &[Span]) {
 }
 
 fn no_secrets(system: &System, spans: &Spans) {
+    let sent = String::from_utf8_lossy(&spans.bytes()).into_owned();
     let secret = system.client.key().rsplit('_').next().unwrap();
-    for text in spans.texts() {
-        for forbidden in [secret, "buchhaltung@", "Musterwerk", "Lindenallee"] {
-            assert!(
-                !text.contains(forbidden),
-                "{forbidden} is in a span: {text}"
-            );
-        }
+    for forbidden in [secret, "buchhaltung@", "Musterwerk", "Lindenallee"] {
+        assert!(!sent.contains(forbidden), "{forbidden} is in a span");
     }
 }
 

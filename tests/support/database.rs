@@ -14,6 +14,8 @@ pub(crate) struct TestDatabase {
     url: String,
     /// The name on the PostgreSQL server, and the URL to drop it by.
     server: Option<(String, String)>,
+    /// Roles to be dropped with it.
+    roles: Vec<String>,
 }
 
 impl TestDatabase {
@@ -22,6 +24,7 @@ impl TestDatabase {
         Self {
             url: format!("sqlite:{}", folder.join("flow.db").display()),
             server: None,
+            roles: Vec::new(),
         }
     }
 
@@ -39,12 +42,34 @@ impl TestDatabase {
         Self {
             url: url.to_string(),
             server: Some((name, server)),
+            roles: Vec::new(),
         }
     }
 
     /// Its URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// A role of PostgreSQL that may read and write every row, and owns nothing: what production
+    /// gives the application. Returns its URL.
+    pub(crate) async fn application_role(&mut self, password: &str) -> String {
+        let role = format!("app_{}", Uuid::now_v7().simple());
+        let owner = self.connect().await;
+        for statement in [
+            format!("CREATE ROLE {role} LOGIN PASSWORD '{password}'"),
+            format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+            ),
+            format!("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"),
+        ] {
+            owner.execute_unprepared(&statement).await.unwrap();
+        }
+        let mut url: reqwest::Url = self.url.parse().unwrap();
+        url.set_username(&role).unwrap();
+        url.set_password(Some(password)).unwrap();
+        self.roles.push(role);
+        url.to_string()
     }
 
     /// A connection of the test's own.
@@ -60,11 +85,16 @@ impl TestDatabase {
                 .execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)"))
                 .await
                 .unwrap();
+            for role in self.roles {
+                let drop = format!("DROP ROLE {role}");
+                admin.execute_unprepared(&drop).await.unwrap();
+            }
         }
     }
 }
 
-async fn open(url: &str) -> DatabaseConnection {
+/// A connection to the database at `url`.
+pub(crate) async fn open(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await.unwrap()

@@ -36,12 +36,16 @@ pub(crate) struct Span {
 
 /// What was received so far.
 #[derive(Clone, Default)]
-pub(crate) struct Spans(Arc<Mutex<Vec<Span>>>);
+pub(crate) struct Spans {
+    spans: Arc<Mutex<Vec<Span>>>,
+    /// Everything, as it was sent: names, attributes, events, links and resources.
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
 
 impl Spans {
     /// Every span of a trace.
     pub(crate) fn of(&self, trace_id: &str) -> Vec<Span> {
-        self.0
+        self.spans
             .lock()
             .unwrap()
             .iter()
@@ -50,17 +54,14 @@ impl Spans {
             .collect()
     }
 
-    /// Every text of every span: names and attributes.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        let spans = self.0.lock().unwrap();
-        spans
-            .iter()
-            .flat_map(|span| span.attributes.values().cloned().chain([span.name.clone()]))
-            .collect()
+    /// Everything that was sent. The texts in it are as they are.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
     }
 
     fn add(&self, request: ExportTraceServiceRequest) {
-        let mut spans = self.0.lock().unwrap();
+        self.bytes.lock().unwrap().extend(request.encode_to_vec());
+        let mut spans = self.spans.lock().unwrap();
         for resource in request.resource_spans {
             let attributes = resource
                 .resource

@@ -167,7 +167,8 @@ pub(crate) async fn printed(
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-async fn output(
+/// Runs `flow` to its end.
+pub(crate) async fn output(
     folder: &Path,
     arguments: &[&str],
     environment: &[(String, String)],

@@ -113,7 +113,13 @@ impl Vhost {
 
     /// Creates a broker user with the password [`STRANGER`], who may do everything here.
     pub(crate) async fn add_user(&self, user: &str) {
-        let account = json!({ "password": STRANGER, "tags": "" });
+        self.add_user_with(user, STRANGER).await;
+    }
+
+    /// Creates a broker user with this password, who may do everything here. Returns the URL of the
+    /// virtual host for that one.
+    pub(crate) async fn add_user_with(&self, user: &str, password: &str) -> String {
+        let account = json!({ "password": password, "tags": "" });
         let path = format!("api/users/{user}");
         let added = self.admin.call(Method::PUT, &path, Some(account)).await;
         added.unwrap();
@@ -121,6 +127,10 @@ impl Vhost {
         let path = format!("api/permissions/{}/{user}", self.name);
         let granted = self.admin.call(Method::PUT, &path, Some(everything)).await;
         granted.unwrap();
+        let mut server = self.server.clone();
+        server.set_username(user).unwrap();
+        server.set_password(Some(password)).unwrap();
+        self.url_at(&server)
     }
 
     /// Removes a broker user.

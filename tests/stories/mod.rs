@@ -8,6 +8,7 @@ mod credentials;
 mod document;
 mod embedded;
 mod first_steps;
+mod hostile;
 mod http;
 mod invoice;
 mod limits;
@@ -32,6 +33,7 @@ pub(crate) fn register(suite: &mut Suite) {
     document::register(suite);
     embedded::register(suite);
     first_steps::register(suite);
+    hostile::register(suite);
     http::register(suite);
     invoice::register(suite);
     limits::register(suite);

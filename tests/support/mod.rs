@@ -1,5 +1,6 @@
 //! The harness: worlds to tell stories in, processes, neighbours, and waiting for conditions.
 
+pub(crate) mod canary;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod neighbours;

@@ -324,3 +324,48 @@ fn fontconfig(folder: &Path) -> String {
          <fontconfig><dir>{folder}/fonts</dir><cachedir>{folder}/cache</cachedir></fontconfig>"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// As if the escaping had failed: the limits of the processes hold, and the dead proxy alone too.
+    #[tokio::test]
+    async fn html_that_is_not_ours_reaches_neither_the_network_nor_files() {
+        if run(PROGRAM, &["--version"]).await.is_err() {
+            return;
+        }
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = canary.local_addr().unwrap();
+        let mut engine = Wkhtmltopdf::start().await.unwrap();
+        for unshare in [engine.sandbox.unshare, false] {
+            engine.sandbox.unshare = unshare;
+            for hostile in [
+                "<img src=http://CANARY/>",
+                "<iframe src=http://CANARY/></iframe>",
+                "<link rel=stylesheet href=http://CANARY/>",
+                "<style>@import url(http://CANARY/);</style>",
+                "<p style='background: url(http://CANARY/)'>x</p>",
+                "<object data=http://CANARY/></object>",
+                "<meta http-equiv=refresh content='0;url=http://CANARY/'>",
+                "<script src=http://CANARY/></script>",
+                "<script>document.write('<img src=http://CANARY/>')</script>",
+                "<script>while(1){}</script>",
+                "<iframe src=file:///etc/passwd></iframe>",
+                "<img src=file:///etc/passwd>",
+            ] {
+                let html = hostile.replace("CANARY", &address.to_string());
+                let mut process = engine.spawn().unwrap();
+                let printed = timeout(LIMIT, process.job(&html)).await.expect(hostile);
+                let Ok(bytes) = printed else { continue };
+                let pdf = lopdf::Document::load_mem(&bytes).unwrap();
+                let text = pdf.extract_text(&[1]).unwrap();
+                assert!(!text.contains("root:"), "{hostile}: {text}");
+            }
+        }
+        let visited = timeout(Duration::from_millis(1), canary.accept()).await;
+        assert!(visited.is_err(), "somebody came");
+    }
+}

@@ -10,7 +10,9 @@ use entity::{account, api_key};
 use ipnet::IpNet;
 use moka::future::Cache;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, JoinType, QueryFilter, QuerySelect,
+};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
@@ -183,13 +185,17 @@ impl Keys {
     }
 
     async fn read(&self, id: &str) -> Result<Option<Key>, DbErr> {
-        let Some(key) = api_key::Entity::find_by_id(id).one(&self.db).await? else {
-            return Ok(None);
-        };
-        let account = account::Entity::find_by_id(key.account_id)
+        let account = api_key::Entity::belongs_to(account::Entity)
+            .from(api_key::Column::AccountId)
+            .to(account::Column::Id)
+            .into();
+        // One query, whether there is such a key or not: a second one would tell.
+        let found = api_key::Entity::find_by_id(id)
+            .join(JoinType::InnerJoin, account)
+            .select_also(account::Entity)
             .one(&self.db)
             .await?;
-        let Some(account) = account else {
+        let Some((key, Some(account))) = found else {
             return Ok(None);
         };
         let used_at = key.last_used_at.map_or(0, |at| at.timestamp());
@@ -206,5 +212,117 @@ impl Keys {
             usable,
             used_at: AtomicU64::new(u64::try_from(used_at).unwrap_or_default()),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entity::account::AccountKind;
+    use entity::setting;
+    use sea_orm::{ConnectOptions, ConnectionTrait, Database, Schema, Set};
+
+    use super::*;
+    use crate::credentials::{NewKey, create_key};
+
+    /// How often each kind of key is tried. The kinds take turns, so that whatever else the machine
+    /// does hits all of them alike.
+    const ROUNDS: usize = 1_000;
+    /// How many times as long one kind may take as another, in the median. To return before hashing
+    /// or to ask the database once more makes it twice as long.
+    const MOST: f64 = 1.5;
+
+    /// Keys in an empty database with one account, and a key of it.
+    async fn keys() -> (Keys, String) {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1).sqlx_logging(false);
+        let db = Database::connect(options).await.unwrap();
+        let schema = Schema::new(db.get_database_backend());
+        for table in [
+            schema.create_table_from_entity(account::Entity),
+            schema.create_table_from_entity(api_key::Entity),
+            schema.create_table_from_entity(setting::Entity),
+        ] {
+            db.execute(&table).await.unwrap();
+        }
+        let account_id = Uuid::now_v7();
+        let text = || Set("x".to_owned());
+        let row = account::ActiveModel {
+            id: Set(account_id),
+            kind: Set(AccountKind::Business),
+            name: text(),
+            email: Set(None),
+            street: text(),
+            postal_code: text(),
+            city: text(),
+            country: text(),
+            vat_id: Set(None),
+            currency: text(),
+            locale: text(),
+            time_zone: text(),
+            payment_terms_days: Set(14),
+            version: Set(1),
+            active: Set(true),
+            created_at: Set(Utc::now()),
+        };
+        let insert = account::Entity::insert(row);
+        insert.exec_without_returning(&db).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pepper = Pepper::open(&folder.path().join("pepper"), &db)
+            .await
+            .unwrap();
+        let new = NewKey {
+            account_id,
+            name: "x",
+            scopes: &[],
+            expires_at: None,
+            networks: &[],
+            created_by: "x",
+        };
+        let key = create_key(&db, &pepper, new).await.unwrap();
+        (Keys::new(db, pepper), key)
+    }
+
+    /// How long keys that do not work take, in the median, each the same number of times.
+    async fn medians(keys: &Keys, tried: &[String], remembered: bool) -> Vec<f64> {
+        let mut taken = vec![Vec::new(); tried.len()];
+        for _ in 0..ROUNDS {
+            for (key, taken) in tried.iter().zip(&mut taken) {
+                if !remembered {
+                    keys.cache.invalidate(split(key).unwrap().0).await;
+                }
+                let header = format!("Bearer {key}");
+                let began = Instant::now();
+                let checked = keys.check(Some(&header), None, false).await;
+                taken.push(began.elapsed().as_secs_f64());
+                assert!(checked.is_err());
+            }
+        }
+        let median = |mut taken: Vec<f64>| {
+            taken.sort_by(f64::total_cmp);
+            taken[taken.len() / 2]
+        };
+        taken.into_iter().map(median).collect()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_does_not_work_takes_as_long_whatever_is_wrong_with_it() {
+        let (keys, key) = keys().await;
+        let header = format!("Bearer {key}");
+        assert!(keys.check(Some(&header), None, false).await.is_ok());
+        let (id, secret) = split(&key).unwrap();
+        let other = |digit: &str| if digit == "0" { "1" } else { "0" };
+        let (first, rest) = secret.split_at(1);
+        let (most, last) = secret.split_at(secret.len() - 1);
+        let tried = [
+            format!("cf_{}_{secret}", "0".repeat(id.len())),
+            format!("cf_{id}_{}{rest}", other(first)),
+            format!("cf_{id}_{most}{}", other(last)),
+        ];
+        for remembered in [true, false] {
+            let medians = medians(&keys, &tried, remembered).await;
+            let least = medians.iter().copied().fold(f64::MAX, f64::min);
+            let most = medians.iter().copied().fold(0.0, f64::max);
+            assert!(most < MOST * least, "remembered {remembered}: {medians:?}");
+        }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true)
+                // REPLACE deletes rows. What refuses a deletion is not asked without this.
+                .pragma("recursive_triggers", "ON")
         });
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         // Whoever finds out later shows the URL with its password.
@@ -82,4 +84,35 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
 /// When the database cannot be reached or refuses a migration.
 pub(crate) async fn migrate(db: &DatabaseConnection) -> anyhow::Result<()> {
     Migrator::up(db, None).await.context("migrate the database")
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_must_not_be_deleted_cannot_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("flow.db").display());
+        let db = connect(&url).await.unwrap();
+        for statement in [
+            "CREATE TABLE kept (id INTEGER PRIMARY KEY, text TEXT)",
+            "CREATE TRIGGER kept_delete BEFORE DELETE ON kept
+             BEGIN SELECT RAISE(ABORT, 'kept as it is'); END",
+            "INSERT INTO kept VALUES (1, 'a'), (2, 'b')",
+        ] {
+            db.execute_unprepared(statement).await.unwrap();
+        }
+        for statement in [
+            "REPLACE INTO kept VALUES (1, 'x')",
+            "INSERT OR REPLACE INTO kept VALUES (1, 'x')",
+            "UPDATE OR REPLACE kept SET id = 1 WHERE id = 2",
+        ] {
+            let refused = db.execute_unprepared(statement).await;
+            let reason = refused.expect_err(statement).to_string();
+            assert!(reason.contains("kept as it is"), "{reason}");
+        }
+    }
 }

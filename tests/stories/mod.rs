@@ -8,6 +8,7 @@ mod credentials;
 mod document;
 mod embedded;
 mod first_steps;
+mod frozen;
 mod hostile;
 mod http;
 mod invoice;
@@ -33,6 +34,7 @@ pub(crate) fn register(suite: &mut Suite) {
     document::register(suite);
     embedded::register(suite);
     first_steps::register(suite);
+    frozen::register(suite);
     hostile::register(suite);
     http::register(suite);
     invoice::register(suite);

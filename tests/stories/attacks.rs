@@ -1,8 +1,10 @@
-//! What attackers send: requests that two readers understand differently, headers without end, and
-//! SQL where words are expected.
+//! What attackers send: requests that two readers understand differently, headers without end, line
+//! breaks and SQL where words are expected, and prices of their own.
 
 use std::time::Duration;
 
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,6 +13,7 @@ use crate::support::client::small_server;
 use crate::support::database::number;
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, System, World};
+use crate::support::wait::eventually;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -19,6 +22,16 @@ pub(crate) fn register(suite: &mut Suite) {
         ambiguous_requests,
     );
     suite.story("sql_in_addresses_and_fields_is_text", &BOTH, sql_is_text);
+    suite.story(
+        "nothing_that_is_sent_ends_a_header_or_a_line_of_the_log",
+        &BOTH,
+        nothing_ends_a_line,
+    );
+    suite.story(
+        "what_an_order_costs_is_for_the_catalogue_to_say",
+        &BOTH,
+        what_an_order_costs,
+    );
 }
 
 /// Sends bytes over a connection of their own, and reads until it is closed or silent.
@@ -190,5 +203,183 @@ async fn sql_is_text(world: World) {
             .len(),
         1
     );
+    system.finish().await;
+}
+
+async fn nothing_ends_a_line(world: World) {
+    let system = System::start(world).await;
+    let address = system.client.base().strip_prefix("http://").unwrap();
+    let key = system.client.key();
+    let with = |method: &str, path: &str, headers: &str, body: &str| {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\
+             Authorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
+    };
+    let injected = "%0d%0aInjected:%20yes%0d%0a%0d%0a%3cp%3e";
+    let get = |path: String, headers: &str| with("GET", &path, headers, "");
+    let order = |headers: &str, name: &str, reference: &str| {
+        let mut body = small_server(name);
+        body["external_ref"] = reference.into();
+        with("POST", "/v1/orders", headers, &body.to_string())
+    };
+    let broken = "a\r\nInjected: yes\r\n\r\n{\"level\":\"INFO\"}";
+    for (request, status) in [
+        (get(format!("/v1/orders/{injected}"), ""), 404),
+        (get(format!("/{injected}"), ""), 404),
+        (get(format!("/v1/orders?cursor={injected}"), ""), 422),
+        (get(format!("/v1/orders?{injected}=1"), ""), 422),
+        (
+            get(format!("/v1/audit-entries?subject={injected}"), ""),
+            200,
+        ),
+        (
+            get(
+                "/v1/orders".to_owned(),
+                "X-Request-Id: a\u{b}\tInjected: yes\r\n",
+            ),
+            400,
+        ),
+        (
+            get(
+                "/v1/orders".to_owned(),
+                "X-Request-Id: a\rInjected: yes\r\n",
+            ),
+            400,
+        ),
+        (
+            get(
+                "/v1/orders".to_owned(),
+                &format!("X-Request-Id: {injected}\r\n"),
+            ),
+            200,
+        ),
+        (
+            get(
+                "/v1/orders".to_owned(),
+                "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\n\
+                 X-Forwarded-For: a, Injected\r\nForwarded: host=evil.example\r\n",
+            ),
+            200,
+        ),
+        (
+            get(
+                "/v1/orders".to_owned(),
+                &format!("traceparent: {injected}\r\ntracestate: a={injected}\r\n"),
+            ),
+            200,
+        ),
+        (order("", broken, "a"), 422),
+        (order("", "web", broken), 422),
+        (
+            order(&format!("Idempotency-Key: {injected}\r\n"), "web", "a"),
+            202,
+        ),
+    ] {
+        let answer = raw(address, request.as_bytes()).await;
+        let first = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&first), "{request}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let added = |line: &str| line.to_lowercase().starts_with("injected");
+        assert!(!head.lines().any(added), "{request}: {answer}");
+        // Who the caller says we are is in no link.
+        assert!(!head.contains("evil.example"), "{answer}");
+        assert!(!body.contains("evil.example"), "{answer}");
+    }
+    let stored = eventually("the one order", async || {
+        let listed = system.client.get("/v1/orders").await;
+        listed.body["items"][0]["links"]["self"]
+            .as_str()
+            .map(str::to_owned)
+    });
+    system.delivered(&system.client, &stored.await).await;
+    let orders = number(&system.db().await, "SELECT count(*) FROM \"order\"").await;
+    assert_eq!(orders, 1);
+    for (name, process) in &system.processes {
+        for line in process.output().lines() {
+            let entry: Option<Value> = serde_json::from_str(line).ok();
+            let own = entry.is_some_and(|entry| entry["timestamp"].is_string());
+            // The first start says in plain words where the API is.
+            let plain = !line.starts_with('{') && !line.starts_with("Injected");
+            assert!(own || plain, "{name} says {line}");
+        }
+    }
+    system.finish().await;
+}
+
+async fn what_an_order_costs(world: World) {
+    let system = System::start(world).await;
+    let client = &system.client;
+    for (field, value) in [
+        ("price", json!("0.01")),
+        ("unit_price", json!(0)),
+        (
+            "total",
+            json!({ "minor": 1, "exponent": 2, "currency": "EUR" }),
+        ),
+        ("currency", json!("JPY")),
+        ("discount", json!("100")),
+        ("tax_rate", json!("0")),
+        ("account_id", json!(system.account_id)),
+        ("order_id", json!(system.account_id)),
+        ("placed_at", json!("2020-01-01T00:00:00Z")),
+        ("status", json!("completed")),
+    ] {
+        let mut order = small_server("web");
+        order[field] = value;
+        let refused = client.order(field, &order).await;
+        assert_eq!(refused.wrong_fields(), [field], "{refused:?}");
+    }
+    let account = format!("/v1/accounts/{}", system.account_id);
+    for field in [
+        "id",
+        "kind",
+        "currency",
+        "payment_terms_days",
+        "active",
+        "version",
+    ] {
+        let patch = client.request(Method::PATCH, &account);
+        let patch = patch.header("if-match", "*").json(&json!({ field: 0 }));
+        let refused = client.send(patch).await;
+        assert_eq!(refused.wrong_fields(), [field], "{refused:?}");
+    }
+    // Numbers that another reader may take for other numbers.
+    for quantity in [
+        "-0",
+        "1.0",
+        "1e0",
+        "1E+2",
+        "0.99999999999999999999",
+        "4294967297",
+        "18446744073709551617",
+        "1e-400",
+        "[1]",
+        "true",
+    ] {
+        let order = small_server("web").to_string();
+        let order = order.replace("\"quantity\":1", &format!("\"quantity\":{quantity}"));
+        let refused = client.post("application/json", order).await;
+        assert_eq!(refused.wrong_fields(), ["quantity"], "{quantity}");
+    }
+    for quantity in ["01", "+1", "0x1", "1_0", "1e400", "Infinity", "-"] {
+        let order = small_server("web").to_string();
+        let order = order.replace("\"quantity\":1", &format!("\"quantity\":{quantity}"));
+        let refused = client.post("application/json", order).await;
+        assert_eq!(refused.problem(), "malformed-request", "{quantity}");
+    }
+    let order = system
+        .order_and_deliver(client, "k1", &small_server("web"))
+        .await;
+    let invoice = client
+        .get(order["links"]["invoice"].as_str().unwrap())
+        .await;
+    assert_eq!(
+        invoice.body["total"],
+        json!({ "minor": 1773, "exponent": 2, "currency": "EUR" })
+    );
+    assert_eq!(system.provider.created().await.len(), 1);
     system.finish().await;
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::support::client::small_server;
-use crate::support::database::{literal, number, open, texts};
+use crate::support::database::{number, open, texts};
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, System, World};
 

@@ -63,6 +63,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         renderer: args.renderer,
         renderers: None,
         reconcile_after: 60,
+        support_email: None,
         simulated_provider_url: None,
         data,
     };

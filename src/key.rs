@@ -30,7 +30,7 @@ enum Action {
         /// What to call it.
         #[arg(long, default_value = "default")]
         name: String,
-        /// What it may do; without any, everything.
+        /// What it may do; without any, everything within the account.
         #[arg(long, value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// After how many seconds it stops working.
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             operator,
         } => {
             let scopes = if scopes.is_empty() {
-                Scope::ALL.to_vec()
+                Scope::of_customers()
             } else {
                 scopes
             };

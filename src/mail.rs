@@ -100,7 +100,8 @@ fn shown(mail: &email_delivery::Model, json: bool) -> String {
     if json {
         return json!({
             "id": mail.id,
-            "invoice_id": mail.invoice_id,
+            "template": mail.template,
+            "subject_id": mail.subject_id,
             "account_id": mail.account_id,
             "recipient": mail.recipient,
             "message_id": mail.message_id,

@@ -23,6 +23,7 @@ mod series;
 mod settings;
 mod shutdown;
 mod telemetry;
+mod ticket;
 mod topology;
 mod worker;
 
@@ -67,6 +68,8 @@ enum Command {
     Publisher(publisher::Args),
     /// Records and shows payments.
     Payment(payment::Args),
+    /// Shows and handles tickets.
+    Ticket(ticket::Args),
     /// Manages number series.
     Series(series::Args),
     /// Shows and decides about parked messages.
@@ -117,6 +120,7 @@ async fn main() -> ExitCode {
         Command::Key(args) => key::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
         Command::Payment(args) => payment::run(args).await,
+        Command::Ticket(args) => ticket::run(args).await,
         Command::Series(args) => series::run(args).await,
         Command::Dead(args) => dead::run(args).await,
         Command::Mail(args) => mail::run(args).await,

@@ -5,6 +5,7 @@ use broker::{Admin, Broker};
 use rand::Rng;
 use schemas::Message;
 use schemas::order::OrderPlace;
+use schemas::ticket::{TicketRaise, TicketReply};
 use schemas::topology::answers;
 use schemas::values::Code;
 use url::Url;
@@ -15,7 +16,7 @@ use workers::store::publishers;
 use crate::settings::{BrokerArgs, Database};
 
 /// What partner systems may publish.
-const KINDS: [&str; 1] = [OrderPlace::KIND];
+const KINDS: [&str; 3] = [OrderPlace::KIND, TicketRaise::KIND, TicketReply::KIND];
 
 /// Options of `flow publisher`.
 #[derive(Debug, clap::Args)]

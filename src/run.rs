@@ -6,6 +6,7 @@ use ::ingress::credentials::Pepper;
 use anyhow::Context;
 use broker::BrokerUrl;
 use schemas::topology::Pool;
+use schemas::values::EmailAddress;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -13,7 +14,7 @@ use workers::{MailUrl, RendererKind};
 
 use crate::database;
 use crate::seed::{self, Seeded};
-use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work};
+use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work, mail_address};
 use crate::{ingress as ingress_command, shutdown};
 
 /// Options of `flow run`.
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     #[arg(long, env = "RECONCILE_AFTER", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     reconcile_after: u64,
+    /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
+    #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
+    support_email: Option<EmailAddress>,
     /// Multiplies the delays of the retry ladder. For tests and trials.
     #[arg(long, env = "RETRY_SCALE", default_value_t = 1.0, hide = true)]
     retry_scale: f64,
@@ -67,6 +71,7 @@ pub(crate) struct System {
     pub(crate) renderers: Option<u16>,
     pub(crate) simulated_provider_url: Option<Url>,
     pub(crate) reconcile_after: u64,
+    pub(crate) support_email: Option<EmailAddress>,
 }
 
 /// A system that is starting: what it created at its first start, and the address of its API.
@@ -102,6 +107,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         renderers: args.renderers,
         simulated_provider_url: args.simulated_provider_url,
         reconcile_after: args.reconcile_after,
+        support_email: args.support_email,
         data,
     };
     let started = system.start(shutdown).await?;
@@ -170,6 +176,7 @@ impl System {
             simulated_provider_url: provider,
             simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
+            support_email: self.support_email,
             trusted_publishers: Vec::new(),
         };
         let settings = work.settings(db.clone(), &broker);

@@ -153,7 +153,7 @@ async fn key(
     let new = NewKey {
         account_id,
         name: "example",
-        scopes: &Scope::ALL,
+        scopes: &Scope::of_customers(),
         expires_at: None,
         networks: &[],
         created_by: "seed",
@@ -243,7 +243,7 @@ async fn seed_catalog(db: &impl ConnectionTrait) -> anyhow::Result<()> {
     )
     .await?;
     for (code, name, sku, prices) in PLANS {
-        let plan = seed_plan(db, servers, code, name, sku).await?;
+        let plan = seed_plan(db, servers, (code, name, sku), None).await?;
         for (currency, amount) in SETUP {
             let setup = ("setup", "Setup", Charge::OneOff, "standard");
             seed_price(db, plan, setup, currency, amount).await?;
@@ -262,7 +262,9 @@ async fn seed_catalog(db: &impl ConnectionTrait) -> anyhow::Result<()> {
     }
     let managed = "A virtual server that we keep up to date, with a printed handbook.";
     let managed = seed_offering(db, provider, "managed-server", "Managed server", managed).await?;
-    let plan = seed_plan(db, managed, "standard", "Standard: 4 cores, 8 GiB", "sim-m").await?;
+    let standard = ("standard", "Standard: 4 cores, 8 GiB", "sim-m");
+    // Tickets about it are answered within an hour and solved within eight.
+    let plan = seed_plan(db, managed, standard, Some((60, 8 * 60))).await?;
     let handbook = ("handbook", "Handbook, printed", Charge::OneOff, "reduced");
     seed_price(db, plan, handbook, "EUR", "24.90").await?;
     let server = ("server", "Managed server", Charge::Monthly, "standard");
@@ -295,11 +297,11 @@ async fn seed_offering(
 async fn seed_plan(
     db: &impl ConnectionTrait,
     offering_id: Uuid,
-    code: &str,
-    name: &str,
-    sku: &str,
+    (code, name, sku): (&str, &str, &str),
+    promise: Option<(i32, i32)>,
 ) -> anyhow::Result<Uuid> {
     let id = Uuid::now_v7();
+    let (answer, resolution) = promise.unzip();
     let row = plan::ActiveModel {
         id: Set(id),
         offering_id: Set(offering_id),
@@ -307,6 +309,8 @@ async fn seed_plan(
         name: Set(name.to_owned()),
         sku: Set(sku.to_owned()),
         active: Set(true),
+        answer_minutes: Set(answer),
+        resolution_minutes: Set(resolution),
     };
     plan::Entity::insert(row).exec_without_returning(db).await?;
     Ok(id)

@@ -7,6 +7,7 @@ use broker::{Broker, BrokerUrl, Publisher};
 use ingress::credentials::Pepper;
 use ingress::{CacheUrl, RequestLimits};
 use ipnet::IpNet;
+use schemas::values::{EmailAddress, InvalidValue};
 use sea_orm::DatabaseConnection;
 use url::Url;
 use workers::{MailUrl, RendererKind};
@@ -99,7 +100,10 @@ pub(crate) struct Work {
     #[arg(long, env = "RECONCILE_AFTER", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) reconcile_after: u64,
-    /// The broker users that may place orders for any account: those of the ingresses. Without any,
+    /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
+    #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
+    pub(crate) support_email: Option<EmailAddress>,
+    /// The broker users that may ask for any account: those of the ingresses. Without any,
     /// the user of the broker URL.
     #[arg(long, env = "TRUSTED_PUBLISHERS", value_delimiter = ',')]
     pub(crate) trusted_publishers: Vec<String>,
@@ -124,6 +128,7 @@ impl Work {
                 .as_ref()
                 .unwrap_or(&self.simulated_provider_url)
                 .clone(),
+            support: self.support_email.as_ref().map(ToString::to_string),
             trusted_publishers,
             reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,
@@ -201,6 +206,11 @@ impl Http {
             cors_origins: self.cors_origins,
         }
     }
+}
+
+/// Reads a mail address.
+pub(crate) fn mail_address(text: &str) -> Result<EmailAddress, String> {
+    text.parse().map_err(|InvalidValue(reason)| reason)
 }
 
 /// The origin that a URL names, as browsers write it (RFC 6454 §6.2).

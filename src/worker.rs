@@ -8,7 +8,7 @@ use crate::shutdown;
 /// Options of `flow worker`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The pools to run: order, provider, invoice, document, email, parker, reconciler.
+    /// The pools to run: order, provider, invoice, document, email, ticket, parker, reconciler.
     #[arg(required = true)]
     pools: Vec<Pool>,
     /// How many messages of a pool are handled at once.

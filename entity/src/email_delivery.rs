@@ -39,15 +39,17 @@ pub struct Model {
     /// The delivery.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
+    /// What it tells of: an invoice, or something that was said in a ticket.
+    pub subject_id: Uuid,
+    /// The order or ticket that it belongs to: the correlation id of its messages.
+    pub story_id: Uuid,
     /// The document it carries.
-    pub document_id: Uuid,
-    /// The invoice of that document.
-    pub invoice_id: Uuid,
+    pub document_id: Option<Uuid>,
     /// Whose it is.
     pub account_id: Uuid,
-    /// The text: `invoice`.
+    /// The text: `invoice`, `ticket`.
     pub template: String,
-    /// Why it is sent: `delivery`.
+    /// Why it is sent: `delivery`; to whom a ticket's goes, `customer` or `support`.
     pub purpose: String,
     /// The address; empty if the account has none.
     pub recipient: String,

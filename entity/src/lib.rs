@@ -24,6 +24,9 @@ pub mod resource;
 pub mod setting;
 pub mod stage;
 pub mod tax_rate;
+pub mod ticket;
+pub mod ticket_event;
+pub mod ticket_message;
 
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,

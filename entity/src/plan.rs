@@ -19,6 +19,10 @@ pub struct Model {
     pub sku: String,
     /// Whether it can be ordered.
     pub active: bool,
+    /// Within how many minutes a ticket about it is answered, if that is promised.
+    pub answer_minutes: Option<i32>,
+    /// Within how many minutes a ticket about it is solved, if that is promised.
+    pub resolution_minutes: Option<i32>,
 }
 
 /// Relations are joined where they are used.

@@ -27,7 +27,8 @@ pub enum StageState {
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "stage")]
 pub struct Model {
-    /// The order (`place`, `provision`, `issue`) or invoice (`render`, `deliver`).
+    /// The order (`place`, `provision`, `issue`), invoice (`render`, `deliver`), message of a ticket
+    /// (`deliver`) or action on one (`announce`).
     #[sea_orm(primary_key, auto_increment = false)]
     pub subject_id: Uuid,
     /// The step.

@@ -1,5 +1,5 @@
 //! Requests that were accepted a moment ago. A GET right after the POST is answered from here until
-//! the order is in the database, and a repeated POST without asking the broker again; through the
+//! it is in the database, and a repeated POST without asking the broker again; through the
 //! cache also at another ingress.
 
 use std::sync::Arc;
@@ -27,17 +27,17 @@ pub(crate) struct Request {
     pub(crate) account_id: Uuid,
     /// What was asked for, as a hash.
     pub(crate) sha256: [u8; 32],
-    pub(crate) placed_at: DateTime<Utc>,
+    pub(crate) accepted_at: DateTime<Utc>,
     /// Whether the broker has confirmed it.
     confirmed: AtomicBool,
 }
 
 impl Request {
-    pub(crate) fn new(account_id: Uuid, sha256: [u8; 32], placed_at: DateTime<Utc>) -> Self {
+    pub(crate) fn new(account_id: Uuid, sha256: [u8; 32], accepted_at: DateTime<Utc>) -> Self {
         Self {
             account_id,
             sha256,
-            placed_at,
+            accepted_at,
             confirmed: AtomicBool::new(false),
         }
     }
@@ -47,7 +47,7 @@ impl Request {
     }
 }
 
-/// The accepted requests, by the id of their order.
+/// The accepted requests, by the id of what they make.
 pub(crate) struct Accepted {
     requests: Memory<Uuid, Arc<Request>>,
     shared: Cache,
@@ -58,7 +58,7 @@ pub(crate) struct Accepted {
 struct Shared {
     account_id: Uuid,
     sha256: [u8; 32],
-    placed_at: DateTime<Utc>,
+    accepted_at: DateTime<Utc>,
 }
 
 impl Accepted {
@@ -74,57 +74,57 @@ impl Accepted {
 
     /// Notes a request before it is published. Of two at once, one is new (true); the other gets
     /// the first, whatever it asked for.
-    pub(crate) fn begin(&self, order_id: Uuid, request: Request) -> (Arc<Request>, bool) {
-        let entry = self.requests.entry(order_id);
+    pub(crate) fn begin(&self, id: Uuid, request: Request) -> (Arc<Request>, bool) {
+        let entry = self.requests.entry(id);
         let entry = entry.or_insert_with(|| Arc::new(request));
         let new = entry.is_fresh();
         (entry.into_value(), new)
     }
 
     /// Notes that the broker has confirmed the request, for every ingress.
-    pub(crate) async fn confirm(&self, order_id: Uuid, request: Arc<Request>) {
+    pub(crate) async fn confirm(&self, id: Uuid, request: Arc<Request>) {
         request.confirmed.store(true, Ordering::Release);
         let shared = Shared {
             account_id: request.account_id,
             sha256: request.sha256,
-            placed_at: request.placed_at,
+            accepted_at: request.accepted_at,
         };
         if let Ok(text) = serde_json::to_string(&shared) {
-            self.shared.set(&name(order_id), &text, SHARED).await;
+            self.shared.set(&name(id), &text, SHARED).await;
         }
         // Another one for the same order may have failed and been forgotten.
-        if !self.requests.contains_key(&order_id) {
-            self.requests.insert(order_id, request);
+        if !self.requests.contains_key(&id) {
+            self.requests.insert(id, request);
         }
     }
 
     /// Forgets a request that was not confirmed.
-    pub(crate) fn forget(&self, order_id: Uuid) {
-        self.requests.invalidate(&order_id);
+    pub(crate) fn forget(&self, id: Uuid) {
+        self.requests.invalidate(&id);
     }
 
     /// What was asked for under this id at another ingress, as a hash.
-    pub(crate) async fn elsewhere(&self, order_id: Uuid) -> Option<[u8; 32]> {
-        Some(self.shared(order_id).await?.sha256)
+    pub(crate) async fn elsewhere(&self, id: Uuid) -> Option<[u8; 32]> {
+        Some(self.shared(id).await?.sha256)
     }
 
-    /// When an account placed an order that is confirmed.
-    pub(crate) async fn find(&self, order_id: Uuid, account_id: Uuid) -> Option<DateTime<Utc>> {
-        if let Some(own) = self.requests.get(&order_id)
+    /// When a request of the account was accepted.
+    pub(crate) async fn find(&self, id: Uuid, account_id: Uuid) -> Option<DateTime<Utc>> {
+        if let Some(own) = self.requests.get(&id)
             && own.is_confirmed()
         {
-            return (own.account_id == account_id).then_some(own.placed_at);
+            return (own.account_id == account_id).then_some(own.accepted_at);
         }
-        let shared = self.shared(order_id).await?;
-        (shared.account_id == account_id).then_some(shared.placed_at)
+        let shared = self.shared(id).await?;
+        (shared.account_id == account_id).then_some(shared.accepted_at)
     }
 
-    async fn shared(&self, order_id: Uuid) -> Option<Shared> {
-        let text = self.shared.get(&name(order_id)).await?;
+    async fn shared(&self, id: Uuid) -> Option<Shared> {
+        let text = self.shared.get(&name(id)).await?;
         serde_json::from_str(&text).ok()
     }
 }
 
-fn name(order_id: Uuid) -> String {
-    format!("accepted:{order_id}")
+fn name(id: Uuid) -> String {
+    format!("accepted:{id}")
 }

@@ -257,6 +257,11 @@ impl Fields {
         }
     }
 
+    /// Whether anything was wrong so far.
+    pub(crate) fn is_wrong(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Notes what is wrong with a field.
     pub(crate) fn wrong(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.errors.push(FieldError::new(name, reason));

@@ -124,7 +124,7 @@ pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
         .all(db)
         .await?;
     let deliveries = email_delivery::Entity::find()
-        .filter(email_delivery::Column::InvoiceId.eq(invoice.id))
+        .filter(email_delivery::Column::SubjectId.eq(invoice.id))
         .order_by_asc(email_delivery::Column::CreatedAt)
         .all(db)
         .await?;

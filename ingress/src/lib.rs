@@ -4,6 +4,7 @@
 //! No database write lies on the way of an order: orders are accepted while the database is down,
 //! if the credential is known.
 
+mod accept;
 mod accepted;
 pub mod accounts;
 mod api_keys;
@@ -28,13 +29,18 @@ mod orders;
 mod page;
 mod place_order;
 mod proxy;
+mod raise_ticket;
 mod reply;
 mod resources;
 mod route;
 mod routes;
 mod schema;
 mod server;
+mod staff_tickets;
 mod statements;
+mod ticket_items;
+mod tickets;
+mod wait;
 
 pub use cache::CacheUrl;
 pub use limits::RequestLimits;
@@ -44,7 +50,9 @@ use std::sync::Arc;
 
 use broker::Publisher;
 use credentials::Pepper;
+use entity::{order, ticket_event};
 use ipnet::IpNet;
+use lookup::Lookup;
 use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -76,7 +84,10 @@ pub(crate) struct State {
     accepted: accepted::Accepted,
     limits: limits::Limits,
     cache: cache::Cache,
-    lookup: lookup::Lookup,
+    /// What was ordered under an id.
+    orders: lookup::Lookup,
+    /// What was asked for or done to a ticket under an id.
+    ticket_events: lookup::Lookup,
     /// A place for each GET that waits for a change.
     waiting: Semaphore,
 }
@@ -106,10 +117,19 @@ pub async fn serve(
         accepted: accepted::Accepted::new(shared.clone()),
         limits: limits::Limits::new(limits, shared.clone()),
         cache: shared,
-        lookup: lookup::Lookup::start(db.clone()),
+        orders: Lookup::start::<order::Entity>(
+            &db,
+            order::Column::Id,
+            order::Column::RequestSha256,
+        ),
+        ticket_events: Lookup::start::<ticket_event::Entity>(
+            &db,
+            ticket_event::Column::Cause,
+            ticket_event::Column::RequestSha256,
+        ),
         db,
-        publisher: publisher.with_timeout(place_order::CONFIRM_TIMEOUT),
-        waiting: Semaphore::new(orders::MAX_WAITING),
+        publisher: publisher.with_timeout(accept::CONFIRM_TIMEOUT),
+        waiting: Semaphore::new(wait::MAX_WAITING),
     });
     let routes = dispatch::filter(state, routes::routes());
     let front = server::Front {

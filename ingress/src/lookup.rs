@@ -1,10 +1,9 @@
-//! Whether an order is in the database already. Requests that come at the same time are looked up
-//! together, so that a flood of orders costs few queries and a single one does not wait.
+//! Whether something is in the database already. Requests that come at the same time are looked up
+//! together, so that a flood of them costs few queries and a single one does not wait.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use entity::order;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -28,25 +27,34 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    pub(crate) fn start(db: DatabaseConnection) -> Self {
+    /// Looks up the hash of a request by the id of what it made.
+    pub(crate) fn start<E: EntityTrait>(
+        db: &DatabaseConnection,
+        id: E::Column,
+        sha256: E::Column,
+    ) -> Self {
         let (questions, asked) = mpsc::channel(MAX_BATCH);
-        tokio::spawn(answer(db, asked));
+        tokio::spawn(answer::<E>(db.clone(), (id, sha256), asked));
         Self { questions }
     }
 
     /// What was asked for under this id before, as far as the database knows. Being away it knows
     /// nothing: then the worker finds the repetition.
-    pub(crate) async fn find(&self, order_id: Uuid) -> Answer {
+    pub(crate) async fn find(&self, id: Uuid) -> Answer {
         let asking = async {
             let (sender, answer) = oneshot::channel();
-            self.questions.send((order_id, sender)).await.ok()?;
+            self.questions.send((id, sender)).await.ok()?;
             answer.await.ok().flatten()
         };
         timeout(PATIENCE, asking).await.ok().flatten()
     }
 }
 
-async fn answer(db: DatabaseConnection, mut asked: mpsc::Receiver<Question>) {
+async fn answer<E: EntityTrait>(
+    db: DatabaseConnection,
+    columns: (E::Column, E::Column),
+    mut asked: mpsc::Receiver<Question>,
+) {
     let mut batch = Vec::new();
     let mut next = Instant::now();
     while asked.recv_many(&mut batch, MAX_BATCH).await > 0 {
@@ -60,7 +68,7 @@ async fn answer(db: DatabaseConnection, mut asked: mpsc::Receiver<Question>) {
         }
         next = Instant::now() + GATHER;
         let ids = batch.iter().map(|(id, _)| *id).collect();
-        let found = timeout(PATIENCE, find(&db, ids)).await;
+        let found = timeout(PATIENCE, find::<E>(&db, columns, ids)).await;
         let found = found.ok().and_then(Result::ok).unwrap_or_default();
         for (id, sender) in batch.drain(..) {
             // Whoever asked may have stopped waiting.
@@ -69,11 +77,15 @@ async fn answer(db: DatabaseConnection, mut asked: mpsc::Receiver<Question>) {
     }
 }
 
-async fn find(db: &DatabaseConnection, ids: Vec<Uuid>) -> Result<HashMap<Uuid, String>, DbErr> {
-    let rows = order::Entity::find()
-        .filter(order::Column::Id.is_in(ids))
+async fn find<E: EntityTrait>(
+    db: &DatabaseConnection,
+    (id, sha256): (E::Column, E::Column),
+    ids: Vec<Uuid>,
+) -> Result<HashMap<Uuid, String>, DbErr> {
+    let rows = E::find()
+        .filter(id.is_in(ids))
         .select_only()
-        .columns([order::Column::Id, order::Column::RequestSha256])
+        .columns([id, sha256])
         .into_tuple()
         .all(db);
     Ok(rows.await?.into_iter().collect())

@@ -1,7 +1,5 @@
 //! `GET /v1/orders`, `GET /v1/orders/{id}`.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use entity::order::{self, OrderState};
 use entity::stage::{self, StageState};
@@ -10,23 +8,15 @@ use schemars::JsonSchema;
 use schemas::Problem;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
-use warp::http::header::ETAG;
 use warp::reply::Response;
 
 use crate::State;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::page::{Page, PageRequest};
-use crate::reply;
 use crate::schema::States;
-
-/// The longest that a GET waits for a change, how often it looks, and how many wait at once; further
-/// ones are answered at once.
-const MAX_WAIT: Duration = Duration::from_secs(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
-pub(crate) const MAX_WAITING: usize = 128;
+use crate::{reply, wait};
 
 /// The steps from order to mail, in their order.
 const STAGES: [&str; 5] = ["place", "provision", "issue", "render", "deliver"];
@@ -138,38 +128,10 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     )))
 }
 
-/// Shows one order. With `Prefer: wait=N` (RFC 7240) the answer waits until the order is no longer
-/// as `If-None-Match` says, or as it was when the request came.
+/// Shows one order; with `Prefer: wait=N` when it has changed.
 pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
     let (id, account) = (call.id("order")?, call.account()?);
-    let mut response = show(&call.state, id, account).await?;
-    let wait = call.header("prefer")?.and_then(wait);
-    let slot = wait.and_then(|_| call.state.waiting.try_acquire().ok());
-    let (Some(wait), Some(_slot)) = (wait, slot) else {
-        return Ok(response);
-    };
-    let until = Instant::now() + wait.min(MAX_WAIT);
-    let etag = |response: &Response| {
-        let etag = response.headers().get(ETAG);
-        etag.and_then(|etag| Some(etag.to_str().ok()?.to_owned()))
-            .unwrap_or_default()
-    };
-    let known = call.header("if-none-match")?.map(str::to_owned);
-    let known = known.unwrap_or_else(|| etag(&response));
-    while reply::names(&known, &etag(&response)) && Instant::now() < until {
-        sleep(LOOK_AGAIN).await;
-        response = show(&call.state, id, account).await?;
-    }
-    let applied = format!("wait={}", wait.min(MAX_WAIT).as_secs());
-    reply::set(&mut response, "preference-applied", &applied);
-    Ok(response)
-}
-
-/// The `wait` of a header `Prefer`: `respond-async, wait=10`.
-fn wait(prefer: &str) -> Option<Duration> {
-    let mut preferences = prefer.split([',', ';']);
-    let wait = preferences.find_map(|preference| preference.trim().strip_prefix("wait="))?;
-    wait.trim().parse().ok().map(Duration::from_secs)
+    wait::for_change(&call, || show(&call.state, id, account)).await
 }
 
 /// Right after an order was accepted it may not be in the database yet.

@@ -20,6 +20,7 @@ mod m20261122_000006_reconciliation;
 mod m20261123_000007_publishers;
 mod m20261123_000008_credentials;
 mod m20261123_000009_payments;
+mod m20261123_000010_tickets;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000007_publishers::Migration),
             Box::new(m20261123_000008_credentials::Migration),
             Box::new(m20261123_000009_payments::Migration),
+            Box::new(m20261123_000010_tickets::Migration),
         ]
     }
 }

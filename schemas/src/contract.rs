@@ -9,12 +9,13 @@ use crate::document::DocumentRender;
 use crate::email::EmailSend;
 use crate::event::{
     InvoiceDelivered, InvoiceIssued, MessageRejected, OrderAccepted, OrderCompleted, OrderFailed,
-    OrderRejected,
+    OrderRejected, TicketAnswered, TicketChanged, TicketOpened, TicketRejected,
 };
 use crate::invoice::InvoiceIssue;
 use crate::message::Message;
 use crate::order::OrderPlace;
 use crate::provision::ResourceProvision;
+use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 use crate::topology::{self, EVENTS};
 
 /// Where the schemas are published, under the kind and `.json`.
@@ -104,11 +105,18 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<OrderRejected>(),
         Kind::of::<InvoiceIssued>(),
         Kind::of::<InvoiceDelivered>(),
+        Kind::of::<TicketRaise>(),
+        Kind::of::<TicketReply>(),
+        Kind::of::<TicketOpened>(),
+        Kind::of::<TicketAnswered>(),
+        Kind::of::<TicketChanged>(),
+        Kind::of::<TicketRejected>(),
         Kind::of::<MessageRejected>(),
         Kind::of::<ResourceProvision>(),
         Kind::of::<InvoiceIssue>(),
         Kind::of::<DocumentRender>(),
         Kind::of::<EmailSend>(),
+        Kind::of::<TicketHandle>(),
     ]
 }
 
@@ -117,12 +125,9 @@ pub fn kinds() -> Vec<Kind> {
 pub fn asyncapi() -> Value {
     let kinds = kinds();
     let of = |role: Role| kinds.iter().filter(move |kind| kind.role == role);
-    let references = |role: Role| -> Map<String, Value> {
-        let reference = |kind: &Kind| {
-            let target = format!("#/components/messages/{}", kind.name);
-            (kind.name.to_owned(), json!({ "$ref": target }))
-        };
-        of(role).map(reference).collect()
+    let reference = |kind: &Kind| {
+        let target = format!("#/components/messages/{}", kind.name);
+        (kind.name.to_owned(), json!({ "$ref": target }))
     };
     let message = |kind: &Kind| {
         let value = json!({
@@ -137,6 +142,25 @@ pub fn asyncapi() -> Value {
     };
     let messages: Map<String, Value> = of(Role::Entry).chain(of(Role::Fact)).map(message).collect();
     let publisher = json!({ "description": "The broker user of the partner system." });
+    let entry = |exchange: &'static str, title: &str| {
+        let to_it = of(Role::Entry).filter(|kind| kind.exchange == exchange);
+        json!({
+            "address": "{publisher}.{kind}",
+            "title": title,
+            "description": "A topic exchange; the address is the routing key, with the kind of the \
+                            message.",
+            "parameters": {
+                "publisher": publisher,
+                "kind": { "description": "The kind of the message." },
+            },
+            "messages": to_it.map(reference).collect::<Map<_, _>>(),
+            "bindings": { "amqp": {
+                "is": "routingKey",
+                "exchange": { "name": exchange, "type": "topic", "durable": true },
+                "bindingVersion": "0.3.0",
+            } },
+        })
+    };
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -146,18 +170,8 @@ pub fn asyncapi() -> Value {
         },
         "defaultContentType": "application/json",
         "channels": {
-            "orders": {
-                "address": "{publisher}.order.place.v1",
-                "title": "The entry for orders",
-                "description": "A topic exchange; the address is the routing key.",
-                "parameters": { "publisher": publisher },
-                "messages": references(Role::Entry),
-                "bindings": { "amqp": {
-                    "is": "routingKey",
-                    "exchange": { "name": topology::ORDERS, "type": "topic", "durable": true },
-                    "bindingVersion": "0.3.0",
-                } },
-            },
+            "orders": entry(topology::ORDERS, "The entry for orders"),
+            "tickets": entry(topology::TICKETS, "The entry for tickets"),
             "answers": {
                 "address": "answers.{publisher}",
                 "title": "What became of it",
@@ -165,7 +179,7 @@ pub fn asyncapi() -> Value {
                                 and what is said of its messages. A queue that is not read keeps \
                                 the newest 100,000.",
                 "parameters": { "publisher": publisher },
-                "messages": references(Role::Fact),
+                "messages": of(Role::Fact).map(reference).collect::<Map<_, _>>(),
                 "bindings": { "amqp": {
                     "is": "queue",
                     "queue": { "name": "answers.{publisher}", "durable": true },
@@ -178,6 +192,11 @@ pub fn asyncapi() -> Value {
                 "action": "receive",
                 "channel": { "$ref": "#/channels/orders" },
                 "summary": "A partner system places an order.",
+            },
+            "takeTickets": {
+                "action": "receive",
+                "channel": { "$ref": "#/channels/tickets" },
+                "summary": "A partner system raises a ticket or replies to one.",
             },
             "answer": {
                 "action": "send",
@@ -273,6 +292,12 @@ mod tests {
             .or_else(|| of::<OrderRejected>(kind, example))
             .or_else(|| of::<InvoiceIssued>(kind, example))
             .or_else(|| of::<InvoiceDelivered>(kind, example))
+            .or_else(|| of::<TicketRaise>(kind, example))
+            .or_else(|| of::<TicketReply>(kind, example))
+            .or_else(|| of::<TicketOpened>(kind, example))
+            .or_else(|| of::<TicketAnswered>(kind, example))
+            .or_else(|| of::<TicketChanged>(kind, example))
+            .or_else(|| of::<TicketRejected>(kind, example))
             .or_else(|| of::<MessageRejected>(kind, example))
             .unwrap()
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::message::Message;
 use crate::problem::Problem;
+use crate::ticket::TicketStatus;
 use crate::topology;
 use crate::values::{ExternalRef, Money};
 
@@ -117,6 +118,80 @@ pub struct InvoiceDelivered {
     pub delivered_at: DateTime<Utc>,
 }
 fact!(InvoiceDelivered, "invoice.delivered.v1", account_id);
+
+/// `ticket.opened.v1`: there is a ticket, raised by the account or by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketOpened {
+    /// The ticket.
+    pub ticket_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// How it is called.
+    pub number: String,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// What it is about, in a line.
+    pub subject: String,
+    /// The ticket that it continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Uuid>,
+    /// When it was opened.
+    pub opened_at: DateTime<Utc>,
+}
+fact!(TicketOpened, "ticket.opened.v1", account_id);
+
+/// `ticket.answered.v1`: the support says something to the customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketAnswered {
+    /// The ticket.
+    pub ticket_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// What identifies the answer.
+    pub message_id: Uuid,
+    /// What is said.
+    pub message: String,
+    /// When.
+    pub answered_at: DateTime<Utc>,
+}
+fact!(TicketAnswered, "ticket.answered.v1", account_id);
+
+/// `ticket.changed.v1`: something was done to a ticket, by the account, by the support or by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketChanged {
+    /// The ticket.
+    pub ticket_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// What identifies the change: the reply, if it was one.
+    pub change_id: Uuid,
+    /// Grows with every change of the ticket.
+    pub version: i32,
+    /// Where the ticket stands since then.
+    pub status: TicketStatus,
+    /// When.
+    pub changed_at: DateTime<Utc>,
+}
+fact!(TicketChanged, "ticket.changed.v1", account_id);
+
+/// `ticket.rejected.v1`: a ticket is not opened, or a reply not taken in, as it was asked for. Final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketRejected {
+    /// The ticket.
+    pub ticket_id: Uuid,
+    /// The account that asked.
+    pub account_id: Uuid,
+    /// The reply, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_id: Option<Uuid>,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// Why, in words for the customer.
+    pub problem: Problem,
+}
+fact!(TicketRejected, "ticket.rejected.v1", account_id);
 
 /// `message.rejected.v1`: a message of a partner system cannot be taken as it is. It was parked for a
 /// person to look at, and nothing came of it. Sent to whoever published it.

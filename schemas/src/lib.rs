@@ -18,6 +18,7 @@ pub mod message;
 pub mod order;
 pub mod problem;
 pub mod provision;
+pub mod ticket;
 pub mod topology;
 pub mod values;
 

@@ -69,6 +69,8 @@ types! {
         "The Idempotency-Key or external_ref belongs to a request that asks for something else. Use a new one for a new request.";
     EXTERNAL_REF_IN_USE = 422 "external-ref-in-use", "The reference is in use",
         "Another order of the account has this external_ref.";
+    UNKNOWN_SUBJECT = 422 "unknown-subject", "What the ticket is about does not exist",
+        "The order, resource or invoice that is named does not exist, or belongs to another account.";
     UNKNOWN_OFFERING = 422 "unknown-offering", "The offering is not available",
         "GET /v1/offerings lists what can be ordered.";
     UNKNOWN_PLAN = 422 "unknown-plan", "The plan is not available",

@@ -72,6 +72,8 @@ pub enum Pool {
     Document,
     /// Sends mail.
     Email,
+    /// Takes tickets and replies in, and handles them.
+    Ticket,
     /// Copies parked messages into the database and replays them.
     Parker,
     /// Sends the current step of what stands still again.
@@ -80,12 +82,13 @@ pub enum Pool {
 
 impl Pool {
     /// Every pool.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Order,
         Self::Provider,
         Self::Invoice,
         Self::Document,
         Self::Email,
+        Self::Ticket,
         Self::Parker,
         Self::Reconciler,
     ];
@@ -98,6 +101,7 @@ impl Pool {
             Self::Invoice => "invoice",
             Self::Document => "document",
             Self::Email => "email",
+            Self::Ticket => "ticket",
             Self::Parker => "parker",
             Self::Reconciler => "reconciler",
         }
@@ -189,15 +193,39 @@ pub const EMAIL: WorkQueue = WorkQueue {
     key: "email.send.v1",
     timeout: Duration::from_secs(15 * 60),
 };
+/// `ticket.raise.v1` from ingresses and partner systems.
+pub const TICKET: WorkQueue = WorkQueue {
+    name: "ticket",
+    pool: Pool::Ticket,
+    exchange: TICKETS,
+    key: "*.ticket.raise.v1",
+    timeout: Duration::from_secs(30),
+};
+/// `ticket.reply.v1` from ingresses and partner systems.
+pub const TICKET_REPLY: WorkQueue = WorkQueue {
+    name: "ticket-reply",
+    key: "*.ticket.reply.v1",
+    ..TICKET
+};
+/// `ticket.handle.v1`.
+pub const TICKET_HANDLE: WorkQueue = WorkQueue {
+    name: "ticket-handle",
+    exchange: WORK,
+    key: "ticket.handle.v1",
+    ..TICKET
+};
 
 /// Every work queue.
-pub const WORK_QUEUES: [WorkQueue; 6] = [
+pub const WORK_QUEUES: [WorkQueue; 9] = [
     ORDER,
     PROVIDER_SIMULATED,
     PROVIDER_SIMULATED_2,
     INVOICE,
     DOCUMENT,
     EMAIL,
+    TICKET,
+    TICKET_REPLY,
+    TICKET_HANDLE,
 ];
 
 /// One step of the retry ladder: a name and how long a message waits there.
@@ -375,6 +403,7 @@ mod tests {
     use crate::invoice::InvoiceIssue;
     use crate::order::OrderPlace;
     use crate::provision::ResourceProvision;
+    use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 
     fn bound(exchange: &str, key: &str) -> Vec<String> {
         queues()
@@ -407,6 +436,10 @@ mod tests {
         assert_eq!(bound(WORK, InvoiceIssue::KIND), ["invoice"]);
         assert_eq!(bound(WORK, DocumentRender::KIND), ["document"]);
         assert_eq!(bound(WORK, EmailSend::KIND), ["email"]);
+        let entry = |kind: &str| bound(TICKETS, &format!("ingress.{kind}"));
+        assert_eq!(entry(TicketRaise::KIND), ["ticket"]);
+        assert_eq!(entry(TicketReply::KIND), ["ticket-reply"]);
+        assert_eq!(bound(WORK, TicketHandle::KIND), ["ticket-handle"]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Scene {
                 WHERE state = 'replaying' GROUP BY 1
             UNION ALL SELECT 'completed without a mail', count(*)::text FROM \"order\" o
                 WHERE state = 'completed'
-                AND NOT EXISTS (SELECT 1 FROM invoice i JOIN email_delivery e ON e.invoice_id = i.id
+                AND NOT EXISTS (SELECT 1 FROM invoice i JOIN email_delivery e ON e.subject_id = i.id
                                 WHERE i.order_id = o.id)
                 AND NOT EXISTS (SELECT 1 FROM parked_message p WHERE p.correlation_id = o.id
                                 AND p.state = 'parked')

@@ -21,6 +21,7 @@ mod payment;
 mod provisioning;
 mod reconciling;
 mod secrets;
+mod ticket;
 mod trace;
 
 use crate::support::suite::Suite;
@@ -47,5 +48,6 @@ pub(crate) fn register(suite: &mut Suite) {
     provisioning::register(suite);
     reconciling::register(suite);
     secrets::register(suite);
+    ticket::register(suite);
     trace::register(suite);
 }

@@ -1,22 +1,18 @@
 //! Partner systems: publish straight to RabbitMQ with credentials of their own, and read what became
 //! of it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::client::small_server;
 use crate::support::database::{number, texts};
+use crate::support::partner::{Partner, administer, of_kind, word_behind};
 use crate::support::process::{command, try_flow};
 use crate::support::suite::{Need, Servers, Suite};
 use crate::support::system::{System, World};
@@ -65,146 +61,10 @@ pub(crate) fn register(suite: &mut Suite) {
     );
 }
 
-/// A partner system that was let in.
-struct Partner {
-    name: String,
-    password: String,
-    url: String,
-}
-
-/// A connection of it.
-struct Session {
-    name: String,
-    connection: Connection,
-    channel: Channel,
-}
-
-impl Partner {
-    /// Lets one in for these accounts.
-    async fn create(system: &System, accounts: &[&str]) -> Self {
-        let name = format!("acme-{}", Uuid::now_v7().simple());
-        let accounts = accounts.join(",");
-        let create = ["publisher", "create", &name, "--accounts", &accounts];
-        let printed = administer(system, &create).await;
-        assert!(printed.contains(&format!("answers.{name}")), "{printed}");
-        Self {
-            password: word_behind(&printed, "password"),
-            url: system.vhost.as_ref().unwrap().url(),
-            name,
-        }
-    }
-
-    async fn connect(&self) -> lapin::Result<Session> {
-        let mut url: url::Url = self.url.parse().unwrap();
-        url.set_username(&self.name).unwrap();
-        url.set_password(Some(&self.password)).unwrap();
-        let connection = Connection::connect(url.as_str(), ConnectionProperties::default()).await?;
-        let channel = connection.create_channel().await?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await?;
-        Ok(Session {
-            name: self.name.clone(),
-            connection,
-            channel,
-        })
-    }
-
-    async fn end(&self, system: &System) {
-        administer(system, &["publisher", "revoke", &self.name]).await;
-    }
-}
-
-impl Session {
-    fn properties(&self) -> BasicProperties {
-        BasicProperties::default()
-            .with_type(KIND.into())
-            .with_content_type("application/json".into())
-            .with_message_id(Uuid::now_v7().to_string().into())
-            .with_user_id(self.name.as_str().into())
-            .with_delivery_mode(2)
-    }
-
-    /// Publishes as it should be done, and waits for the confirm.
-    async fn order(&self, body: &Value) -> lapin::Result<()> {
-        let key = format!("{}.{KIND}", self.name);
-        self.publish("orders", &key, self.properties(), body).await
-    }
-
-    async fn publish(
-        &self,
-        exchange: &str,
-        key: &str,
-        properties: BasicProperties,
-        body: &Value,
-    ) -> lapin::Result<()> {
-        let (body, options) = (body.to_string(), BasicPublishOptions::default());
-        let publishing = self.channel.basic_publish(
-            exchange.into(),
-            key.into(),
-            options,
-            body.as_bytes(),
-            properties,
-        );
-        publishing.await?.await.map(drop)
-    }
-
-    /// Reads answers until one of each of these kinds is there. Returns all of them.
-    async fn answers(&self, kinds: &[&str]) -> Vec<(String, Value)> {
-        let queue = format!("answers.{}", self.name);
-        let channel = self.connection.create_channel().await.unwrap();
-        let consuming = channel.basic_consume(
-            queue.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let mut deliveries = consuming.await.unwrap();
-        let mut missing: BTreeSet<&str> = kinds.iter().copied().collect();
-        let mut answers = Vec::new();
-        let reading = async {
-            while !missing.is_empty() {
-                let delivery = deliveries.next().await.unwrap().unwrap();
-                delivery
-                    .acker
-                    .ack(BasicAckOptions::default())
-                    .await
-                    .unwrap();
-                let kind = delivery.properties.kind().as_ref().unwrap().to_string();
-                missing.remove(kind.as_str());
-                answers.push((kind, serde_json::from_slice(&delivery.data).unwrap()));
-            }
-        };
-        let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
-        assert!(read.is_ok(), "{missing:?} are missing: {answers:?}");
-        channel.close(200, "read".into()).await.unwrap();
-        answers
-    }
-}
-
-/// Runs a command with the management API of RabbitMQ.
-async fn administer(system: &System, arguments: &[&str]) -> String {
-    let api = Servers::of_environment().amqp_admin;
-    let mut all = arguments.to_vec();
-    all.extend(["--admin-url", &api]);
-    system.flow(&all).await
-}
-
-fn word_behind(text: &str, label: &str) -> String {
-    let line = text.lines().find_map(|line| line.strip_prefix(label));
-    let word = line.and_then(|line| line.split_whitespace().next());
-    word.expect("it is printed").to_owned()
-}
-
 fn order(account: &str, reference: &str) -> Value {
     let mut request = small_server("web");
     request["external_ref"] = reference.into();
     json!({ "account_id": account, "request": request })
-}
-
-fn of_kind<'a>(answers: &'a [(String, Value)], kind: &str) -> &'a Value {
-    let answer = answers.iter().find(|(known, _)| known == kind);
-    &answer.expect("an answer").1
 }
 
 async fn ordered_by_message(world: World) {
@@ -271,18 +131,18 @@ async fn refused_and_said(world: World) {
         let session = partner.connect().await.unwrap();
         let body = order(&own, "internal");
         for key in [own_key.as_str(), "order"] {
-            let sent = session.publish(exchange, key, session.properties(), &body);
+            let sent = session.publish(exchange, key, session.properties(KIND), &body);
             assert!(sent.await.is_err(), "{exchange:?} {key:?} is open");
         }
     }
     for key in ["ingress.order.place.v1", "other.order.place.v1", KIND] {
         let session = partner.connect().await.unwrap();
         let body = order(&own, "foreign-prefix");
-        let sent = session.publish("orders", key, session.properties(), &body);
+        let sent = session.publish("orders", key, session.properties(KIND), &body);
         assert!(sent.await.is_err(), "the prefix of {key:?} is open");
     }
     let session = partner.connect().await.unwrap();
-    let spoofed = session.properties().with_user_id("flow".into());
+    let spoofed = session.properties(KIND).with_user_id("flow".into());
     let body = order(&own, "spoofed");
     let sent = session.publish("orders", &own_key, spoofed, &body);
     assert!(sent.await.is_err(), "a foreign user_id was taken");

@@ -6,6 +6,7 @@ pub(crate) mod database;
 pub(crate) mod neighbours;
 pub(crate) mod openapi;
 pub(crate) mod otlp;
+pub(crate) mod partner;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod suite;

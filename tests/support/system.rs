@@ -88,12 +88,13 @@ pub(crate) struct Setup {
 }
 
 /// The parts of a distributed system, a process each.
-pub(crate) const PARTS: [(&str, &[&str]); 7] = [
+pub(crate) const PARTS: [(&str, &[&str]); 8] = [
     ("order", &["worker", "order"]),
     ("provider", &["worker", "provider"]),
     ("invoice", &["worker", "invoice"]),
     ("document", &["worker", "document"]),
     ("email", &["worker", "email"]),
+    ("ticket", &["worker", "ticket"]),
     ("parker", &["worker", "parker", "reconciler"]),
     ("ingress", &["ingress", "--listen", "127.0.0.1:0"]),
 ];

@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use handlers::intake::Intake;
+
 pub use document::RendererKind;
 pub use mail::MailUrl;
 
@@ -48,7 +50,9 @@ pub struct Settings {
     pub simulated_provider: Url,
     /// Where the second simulated provider listens.
     pub simulated_provider_2: Url,
-    /// The broker users whose orders are believed to be for the account they name.
+    /// Where mails about tickets go for the support. Nothing: they are seen in the lists alone.
+    pub support: Option<String>,
+    /// The broker users whose requests are believed to be for the account they name.
     pub trusted_publishers: Vec<String>,
     /// How long something may stand still before its step is sent again.
     pub reconcile_after: Duration,
@@ -69,6 +73,7 @@ impl Settings {
     fn concurrency(&self, pool: Pool) -> u16 {
         self.concurrency.unwrap_or(match pool {
             Pool::Order | Pool::Invoice => 8,
+            Pool::Ticket => 4,
             Pool::Provider | Pool::Email => 16,
             // A renderer need not wait while the last document is stored and the next one is read.
             Pool::Document => self.renderers() + 2,
@@ -136,6 +141,10 @@ async fn start(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let db = settings.db.clone();
+    let intake = Intake {
+        db: db.clone(),
+        trusted: settings.trusted_publishers.clone(),
+    };
     let mut consume = Consume {
         pool,
         settings,
@@ -144,10 +153,7 @@ async fn start(
     };
     match pool {
         Pool::Order => {
-            consume.with(handlers::order::PlaceOrder {
-                db,
-                trusted: settings.trusted_publishers.clone(),
-            });
+            consume.with(handlers::order::PlaceOrder { intake });
         }
         Pool::Provider => {
             for known in settings.providers()? {
@@ -168,7 +174,20 @@ async fn start(
             db,
             mailer: mail::Mailer::new(&settings.mail)?,
             templates: mail::message::MailTemplates::new()?,
+            support: settings.support.clone(),
         }),
+        Pool::Ticket => {
+            let support = settings.support.clone();
+            consume.with(handlers::ticket::RaiseTicket {
+                intake: intake.clone(),
+                support: support.clone(),
+            });
+            consume.with(handlers::ticket::ReplyToTicket {
+                intake,
+                support: support.clone(),
+            });
+            consume.with(handlers::ticket::HandleTicket { db, support });
+        }
         Pool::Parker => {
             let (broker, publisher) = (settings.broker.clone(), settings.publisher.clone());
             running.spawn(parker::run(broker, publisher, db, shutdown.clone()));
@@ -185,6 +204,7 @@ async fn start(
                     .map(|known| (known.name, known.provider))
                     .collect(),
                 patience: settings.reconcile_after,
+                support: settings.support.clone(),
             };
             running.spawn(reconciler.run(shutdown.clone()));
         }

@@ -1,6 +1,6 @@
 //! The reconciler: looks for what stands still and sends its current step again, so that a message
-//! that was lost is a delay; and compares our resources with the servers at the providers. It may
-//! run many times at once, and never deletes anything.
+//! that was lost is a delay; opens tickets for what waits for a person; and compares our resources
+//! with the servers at the providers. It may run many times at once, and never deletes anything.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,12 +16,15 @@ use schemas::document::DocumentRender;
 use schemas::email::EmailSend;
 use schemas::invoice::InvoiceIssue;
 use schemas::provision::ResourceProvision;
+use schemas::ticket::TicketHandle;
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::provider::{Provider, ProviderError};
 use crate::store::discrepancies::{self, Found};
-use crate::store::{invoices, mails, orders, resources, stages};
+use crate::store::tickets::automatic::{self, Keeper};
+use crate::store::{invoices, mails, orders, resources, stages, tickets};
 
 /// How often it looks at most.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -37,6 +40,8 @@ pub(crate) struct Reconciler {
     pub(crate) providers: Vec<(&'static str, Provider)>,
     /// How long a stage may stand still before its step is sent again.
     pub(crate) patience: Duration,
+    /// Where mails for the support go.
+    pub(crate) support: Option<String>,
 }
 
 impl Reconciler {
@@ -50,6 +55,9 @@ impl Reconciler {
                         tracing::warn!("{count} stages stood still; sent their steps again")
                     }
                     Err(error) => tracing::warn!("cannot look for what stands still: {error:#}"),
+                }
+                if let Err(error) = self.keep_tickets().await {
+                    tracing::warn!("cannot open and close tickets: {error:#}");
                 }
                 tokio::time::sleep(INTERVAL.min(self.patience)).await;
             }
@@ -89,6 +97,20 @@ impl Reconciler {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// Opens tickets for what waits for a person, and closes those that are over.
+    async fn keep_tickets(&self) -> anyhow::Result<()> {
+        let keeper = Keeper {
+            db: &self.db,
+            support: self.support.as_deref(),
+        };
+        let done = automatic::look(&keeper).await?;
+        let announced: Vec<_> = done
+            .iter()
+            .map(|done| announce(done.ticket_id, done.cause))
+            .collect();
+        Ok(self.publisher.publish_all(&announced).await?)
     }
 
     /// Compares our resources with the servers at the provider. Returns how many differences are
@@ -176,20 +198,20 @@ pub(crate) async fn current_step(
                 .into_iter()
                 .collect())
         }
-        stages::RENDER | stages::DELIVER => {
+        stages::RENDER => {
             let Some(invoice) = invoices::find(db, subject).await? else {
                 return Ok(Vec::new());
             };
             // Messages about an invoice belong to the story of its order.
             let story = invoice.order_id.unwrap_or(subject);
-            if stage.name == stages::RENDER {
-                let render = DocumentRender {
-                    invoice_id: subject,
-                };
-                return Ok(vec![Outgoing::once(subject, story, &render)]);
-            }
+            let render = DocumentRender {
+                invoice_id: subject,
+            };
+            Ok(vec![Outgoing::once(subject, story, &render)])
+        }
+        stages::DELIVER => {
             let mut step = Vec::new();
-            for delivery in mails::of_invoice(db, subject).await? {
+            for delivery in mails::of_subject(db, subject).await? {
                 let open = [
                     DeliveryState::Queued,
                     DeliveryState::Sending,
@@ -199,13 +221,30 @@ pub(crate) async fn current_step(
                 if idle && open.contains(&delivery.state) {
                     let delivery_id = delivery.id;
                     let send = EmailSend { delivery_id };
-                    step.push(Outgoing::once(delivery_id, story, &send));
+                    step.push(Outgoing::once(delivery_id, delivery.story_id, &send));
                 }
             }
             Ok(step)
         }
+        stages::ANNOUNCE => {
+            let event = tickets::event(db, subject).await?;
+            Ok(event
+                .map(|event| announce(event.ticket_id, subject))
+                .into_iter()
+                .collect())
+        }
         _ => Ok(Vec::new()),
     }
+}
+
+/// Publishes what was done to a ticket.
+fn announce(ticket_id: Uuid, action_id: Uuid) -> Outgoing {
+    let announce = TicketHandle {
+        action_id,
+        ticket_id,
+        handling: None,
+    };
+    Outgoing::once(action_id, ticket_id, &announce)
 }
 
 fn provision(resource: &resource::Model) -> anyhow::Result<Outgoing> {

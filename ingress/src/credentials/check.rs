@@ -60,6 +60,7 @@ struct Key {
     scopes: String,
     expires_at: Option<DateTime<Utc>>,
     networks: Vec<IpNet>,
+    name: String,
     usable: bool,
     /// When its use was last noted, in seconds since 1970.
     used_at: AtomicU64,
@@ -119,6 +120,7 @@ impl Keys {
         Ok(Caller {
             account_id: key.account_id,
             key_id: id.to_owned(),
+            name: key.name.clone(),
             scopes: key.scopes.clone(),
             networks: key.networks.clone(),
             expires_at: key.expires_at,
@@ -207,6 +209,7 @@ impl Keys {
             account_id: key.account_id,
             secret_hash: key.secret_hash,
             scopes: key.scopes,
+            name: key.name,
             expires_at: key.expires_at,
             networks: networks.unwrap_or_default(),
             usable,

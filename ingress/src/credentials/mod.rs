@@ -37,11 +37,17 @@ pub enum Scope {
     KeysRead,
     /// Create, rotate and revoke API keys that may do no more than this one.
     KeysWrite,
+    /// See tickets.
+    TicketsRead,
+    /// Raise tickets and reply to them.
+    TicketsWrite,
+    /// Of the seller's own people: see the tickets of every account and handle them.
+    StaffTickets,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
@@ -50,6 +56,9 @@ impl Scope {
         Self::AccountWrite,
         Self::KeysRead,
         Self::KeysWrite,
+        Self::TicketsRead,
+        Self::TicketsWrite,
+        Self::StaffTickets,
     ];
 
     /// The name in credentials.
@@ -63,7 +72,19 @@ impl Scope {
             Self::AccountWrite => "account:write",
             Self::KeysRead => "keys:read",
             Self::KeysWrite => "keys:write",
+            Self::TicketsRead => "tickets:read",
+            Self::TicketsWrite => "tickets:write",
+            Self::StaffTickets => "staff:tickets",
         }
+    }
+
+    /// What a customer may do: everything within the account.
+    pub fn of_customers() -> Vec<Self> {
+        let staff = |scope: &Self| scope.as_str().starts_with("staff:");
+        Self::ALL
+            .into_iter()
+            .filter(|scope| !staff(scope))
+            .collect()
     }
 
     /// Every scope, by name, for messages.
@@ -94,6 +115,8 @@ impl std::fmt::Display for Scope {
 pub(crate) struct Caller {
     pub(crate) account_id: Uuid,
     pub(crate) key_id: String,
+    /// What the key is called.
+    pub(crate) name: String,
     scopes: String,
     /// From where it may be used. Empty: from everywhere.
     pub(crate) networks: Vec<IpNet>,

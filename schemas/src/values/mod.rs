@@ -1,5 +1,6 @@
 //! Values that are parsed once, at the edge. Inside, the type is the proof.
 
+pub(crate) mod choice;
 pub mod country;
 pub mod money;
 pub mod text;
@@ -7,7 +8,7 @@ pub mod time;
 
 pub use country::{CountryCode, VatId};
 pub use money::{Currency, Money, Quantity, Rate, UnitPrice};
-pub use text::{Code, EmailAddress, ExternalRef, Name, ResourceName};
+pub use text::{Code, EmailAddress, ExternalRef, Name, ResourceName, Text};
 pub use time::{Locale, TimeZone};
 
 /// Why a text is not a valid value. The sentence completes "`field` …": `must be …`.

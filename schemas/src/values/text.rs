@@ -52,8 +52,9 @@ fn label(text: &str, most: usize) -> Result<String, InvalidValue> {
 
 /// The name of a person, a business or a place, in any script: 1 to 200 characters after trimming,
 /// none of them a control character or one that reorders the text around it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("minLength" = 1, "maxLength" = 200))]
 pub struct Name(String);
 text_value!(Name);
 
@@ -65,6 +66,33 @@ impl Name {
         }
         if text.chars().any(is_unprintable) {
             return Err(InvalidValue::new("must not contain control characters"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// What a person writes, in any script and in several lines: 1 to 10,000 characters after trimming,
+/// none of them one that a name must not hold, but for line feeds and tabs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("minLength" = 1, "maxLength" = 10_000))]
+pub struct Text(String);
+text_value!(Text);
+
+impl Text {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        let text = text.replace("\r\n", "\n");
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > 10_000 {
+            return Err(InvalidValue::new("must be 1 to 10,000 characters"));
+        }
+        if text
+            .chars()
+            .any(|c| is_unprintable(c) && c != '\n' && c != '\t')
+        {
+            return Err(InvalidValue::new(
+                "must not contain control characters but line feeds and tabs",
+            ));
         }
         Ok(text.to_owned())
     }
@@ -164,6 +192,16 @@ mod tests {
             "  trimmed ".parse::<Name>().map(String::from),
             Ok("trimmed".to_owned())
         );
+    }
+
+    #[test]
+    fn texts_have_lines_and_no_other_control_character() {
+        let text: Text = " two\r\nlines\tand\n\nmore ".parse().unwrap();
+        assert_eq!(text.as_str(), "two\nlines\tand\n\nmore");
+        for bad in ["", " \r\n ", "a\0b", "a\u{202E}b", "a\rb"] {
+            assert!(!parses::<Text>(bad), "{bad:?}");
+        }
+        assert!(!parses::<Text>(&"x".repeat(10_001)));
     }
 
     #[test]

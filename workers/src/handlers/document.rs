@@ -159,8 +159,9 @@ fn delivery(
     let now = Utc::now();
     email_delivery::Model {
         id,
-        document_id,
-        invoice_id: invoice.id,
+        subject_id: invoice.id,
+        story_id: invoice.order_id.unwrap_or(invoice.id),
+        document_id: Some(document_id),
         account_id: invoice.account_id,
         template: TEMPLATE.to_owned(),
         purpose: PURPOSE.to_owned(),

@@ -19,9 +19,10 @@ use tracing::Instrument;
 
 use crate::billing::content::InvoiceContent;
 use crate::mail::message::{InvoiceMail, MailTemplates};
+use crate::mail::ticket::TicketMail;
 use crate::mail::{MailError, Mailer};
 use crate::store::mails::Ended;
-use crate::store::{self, documents, invoices, mails, stages};
+use crate::store::{self, catalog, documents, invoices, mails, stages, tickets};
 
 use super::{missing, permanent, show_failure};
 
@@ -37,6 +38,8 @@ pub(crate) struct SendEmail {
     pub(crate) db: DatabaseConnection,
     pub(crate) mailer: Mailer,
     pub(crate) templates: MailTemplates,
+    /// Where answers to mails about tickets go.
+    pub(crate) support: Option<String>,
 }
 
 impl Handler for SendEmail {
@@ -63,13 +66,13 @@ impl Handler for SendEmail {
             Some(delivery) if delivery.state == DeliveryState::Sent => {
                 self.follow_ups(message, &delivery).await
             }
-            _ => Ok(vec![]),
+            _ => Ok(Vec::new()),
         }
     }
 
     async fn failed(&self, message: &Envelope<EmailSend>, error: &str, next: Next) {
         if let Ok(Some(delivery)) = mails::find(&self.db, message.body.delivery_id).await {
-            show_failure(&self.db, delivery.invoice_id, stages::DELIVER, error, next).await;
+            show_failure(&self.db, delivery.subject_id, stages::DELIVER, error, next).await;
         }
     }
 }
@@ -87,11 +90,10 @@ impl SendEmail {
                 )
                 .await;
         }
-        let document = documents::find(&self.db, delivery.document_id)
-            .await
-            .context("find the document")?;
-        let document = document.ok_or_else(|| missing("document", delivery.document_id))?;
-        let message = self.compose(delivery, document).await?;
+        let message = match delivery.template.as_str() {
+            tickets::mailing::TEMPLATE => self.compose_ticket(delivery).await?,
+            _ => self.compose_invoice(delivery).await?,
+        };
         let (envelope, body) = (message.envelope().clone(), message.formatted());
 
         let transaction = store::begin(&self.db).await?;
@@ -102,7 +104,7 @@ impl SendEmail {
             drop(transaction);
             return Err(self.busy(delivery).await?);
         };
-        stages::running(&transaction, delivery.invoice_id, stages::DELIVER).await?;
+        stages::running(&transaction, delivery.subject_id, stages::DELIVER).await?;
         transaction.commit().await.context("store the intent")?;
 
         let span = tracing::info_span!(
@@ -150,15 +152,15 @@ impl SendEmail {
         }
     }
 
-    async fn compose(
+    async fn compose_invoice(
         &self,
         delivery: &email_delivery::Model,
-        document: document::Model,
     ) -> Result<lettre::Message, Failure> {
-        let invoice = invoices::find(&self.db, delivery.invoice_id)
+        let document = self.document(delivery).await?;
+        let invoice = invoices::find(&self.db, delivery.subject_id)
             .await
             .context("find the invoice")?;
-        let invoice = invoice.ok_or_else(|| missing("invoice", delivery.invoice_id))?;
+        let invoice = invoice.ok_or_else(|| missing("invoice", delivery.subject_id))?;
         let content: InvoiceContent = serde_json::from_str(&invoice.content).map_err(|error| {
             permanent(
                 "unreadable_content",
@@ -173,6 +175,47 @@ impl SendEmail {
         };
         self.templates
             .invoice(mail)
+            .map_err(|error| permanent("unsendable", error))
+    }
+
+    async fn document(&self, delivery: &email_delivery::Model) -> Result<document::Model, Failure> {
+        let id = delivery.document_id.unwrap_or_default();
+        let document = documents::find(&self.db, id).await;
+        let document = document.context("find the document")?;
+        document.ok_or_else(|| missing("document", id))
+    }
+
+    async fn compose_ticket(
+        &self,
+        delivery: &email_delivery::Model,
+    ) -> Result<lettre::Message, Failure> {
+        let db = &self.db;
+        let (ticket, said) = (delivery.story_id, delivery.subject_id);
+        let ticket = tickets::find(db, ticket).await.context("find the ticket")?;
+        let ticket = ticket.ok_or_else(|| missing("ticket", delivery.story_id))?;
+        let talk = tickets::talk(db, ticket.id).await;
+        let talk = talk.context("find what was said")?;
+        let position = talk.iter().position(|message| message.id == said);
+        let position = position.ok_or_else(|| missing("message", said))?;
+        let (before, rest) = talk.split_at(position);
+        let before = mails::thread(db, before, &delivery.purpose).await;
+        let account = catalog::account(db, ticket.account_id).await;
+        let account = account.context("find the account")?;
+        let account = account.ok_or_else(|| missing("account", ticket.account_id))?;
+        let issuer = invoices::issuer(db).await.context("find the seller")?;
+        let mail = TicketMail {
+            said: rest.first().context("the message is gone")?,
+            ticket: &ticket,
+            account: &account,
+            issuer: &issuer.context("there is no seller")?,
+            to_support: delivery.purpose == tickets::mailing::SUPPORT,
+            recipient: &delivery.recipient,
+            message_id: &delivery.message_id,
+            before: before.context("find the thread")?,
+            reply_to: self.support.as_deref(),
+        };
+        self.templates
+            .ticket(mail)
             .map_err(|error| permanent("unsendable", error))
     }
 
@@ -192,6 +235,9 @@ impl SendEmail {
         reply: &str,
     ) -> Result<(), Failure> {
         let transaction = store::begin(&self.db).await?;
+        // Of two mails that tell of the same, the one that ends last must see the other.
+        let subject = delivery.subject_id;
+        stages::lock(&transaction, subject, stages::DELIVER).await?;
         let ended = Ended {
             state: DeliveryState::Sent,
             smtp_reply: Some(reply),
@@ -201,7 +247,14 @@ impl SendEmail {
         mails::end(&transaction, delivery.id, fence, ended)
             .await
             .context("store that it was sent")?;
-        stages::done(&transaction, delivery.invoice_id, stages::DELIVER).await?;
+        match mails::left(&transaction, subject).await? {
+            None => stages::done(&transaction, subject, stages::DELIVER).await?,
+            Some(left) if mails::is_held(&left) => {
+                let reason = left.last_error.unwrap_or_default();
+                stages::failed(&transaction, subject, stages::DELIVER, &reason).await?;
+            }
+            Some(_) => {}
+        }
         transaction
             .commit()
             .await
@@ -260,7 +313,7 @@ impl SendEmail {
             // Whoever was at it has come to an end meanwhile. That counts, not this.
             return Ok(());
         }
-        stages::failed(&transaction, delivery.invoice_id, stages::DELIVER, reason).await?;
+        stages::failed(&transaction, delivery.subject_id, stages::DELIVER, reason).await?;
         transaction.commit().await.context("store the outcome")?;
         tracing::error!(mail.id = %delivery.id, reason, "mail {} is held: {state:?}", delivery.id);
         Ok(())
@@ -291,12 +344,12 @@ impl SendEmail {
         message: &Envelope<EmailSend>,
         delivery: &email_delivery::Model,
     ) -> Handled {
-        let document = documents::find(&self.db, delivery.document_id)
-            .await
-            .context("find the document")?;
-        let document = document.ok_or_else(|| missing("document", delivery.document_id))?;
+        if delivery.template == tickets::mailing::TEMPLATE {
+            return Ok(Vec::new());
+        }
+        let document = self.document(delivery).await?;
         Ok(vec![message.follow_up(&InvoiceDelivered {
-            invoice_id: delivery.invoice_id,
+            invoice_id: delivery.subject_id,
             account_id: delivery.account_id,
             delivery_id: delivery.id,
             document_sha256: document.sha256,

@@ -2,9 +2,11 @@
 
 pub(crate) mod document;
 pub(crate) mod email;
+pub(crate) mod intake;
 pub(crate) mod invoice;
 pub(crate) mod order;
 pub(crate) mod provision;
+pub(crate) mod ticket;
 
 use anyhow::anyhow;
 use broker::{Failure, Next};

@@ -1,7 +1,4 @@
 //! Takes orders in: checks and prices them, plans their resources.
-//!
-//! The trust boundary: who published an order is what the broker validated, never what the body
-//! says.
 
 use anyhow::{Context, anyhow};
 use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, Refused, crash_point};
@@ -9,24 +6,23 @@ use chrono::{DateTime, Utc};
 use entity::account;
 use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
-use schemas::event::{MessageRejected, OrderAccepted, OrderRejected};
+use schemas::event::{OrderAccepted, OrderRejected};
 use schemas::order::{MAX_QUANTITY, OrderPlace, OrderRequest, order_id as order_id_of};
 use schemas::provision::{ResourceProvision, resource_id};
 use schemas::topology::{self, WorkQueue};
-use schemas::{Message, Problem, problem};
-use sea_orm::{ActiveModelTrait, DatabaseConnection};
+use schemas::{Problem, problem};
+use sea_orm::ActiveModelTrait;
 use uuid::Uuid;
 
 use crate::store::catalog::{self, PriceSnapshot};
-use crate::store::{self, orders, publishers, resources, stages};
+use crate::store::{self, orders, resources, stages};
 
+use super::intake::{Intake, missing_reference, unsaid};
 use super::{permanent, show_failure};
 
 /// Consumes `order.place.v1`.
 pub(crate) struct PlaceOrder {
-    pub(crate) db: DatabaseConnection,
-    /// The broker users whose orders are believed to be for the account they name: the ingresses.
-    pub(crate) trusted: Vec<String>,
+    pub(crate) intake: Intake,
 }
 
 /// What a valid order comes to.
@@ -46,14 +42,14 @@ impl Handler for PlaceOrder {
 
     async fn handle(&self, message: &Envelope<OrderPlace>) -> Handled {
         let place = &self.admit(message).await?;
-        let account = catalog::account(&self.db, place.account_id)
+        let account = catalog::account(&self.intake.db, place.account_id)
             .await
             .context("find the account")?;
         let Some(account) = account.filter(|account| account.active) else {
             let error = anyhow!("there is no active account {}", place.account_id);
             return Err(permanent("unknown_account", error));
         };
-        if let Some(order) = orders::find(&self.db, place.order_id)
+        if let Some(order) = orders::find(&self.intake.db, place.order_id)
             .await
             .context("find the order")?
         {
@@ -66,7 +62,7 @@ impl Handler for PlaceOrder {
         if !inserted {
             tracing::debug!("another delivery of order {} was faster", place.order_id);
         }
-        let order = orders::find(&self.db, place.order_id)
+        let order = orders::find(&self.intake.db, place.order_id)
             .await
             .context("find the order")?;
         let order = order.context("the order that was just stored is gone")?;
@@ -75,23 +71,14 @@ impl Handler for PlaceOrder {
 
     async fn failed(&self, message: &Envelope<OrderPlace>, error: &str, next: Next) {
         // A message of a partner system has no stage before it is taken in.
-        if let Some(order_id) = message.body.order_id.filter(|_| self.is_trusted(message)) {
-            show_failure(&self.db, order_id, stages::PLACE, error, next).await;
+        let trusted = self.intake.is_trusted(message.publisher.as_deref());
+        if let Some(order_id) = message.body.order_id.filter(|_| trusted) {
+            show_failure(&self.intake.db, order_id, stages::PLACE, error, next).await;
         }
     }
 
     fn refused(&self, refused: &Refused<'_>) -> Option<Outgoing> {
-        let publisher = refused.publisher?;
-        let partner = !self.trusted.iter().any(|trusted| trusted == publisher);
-        partner.then(|| {
-            let rejected = MessageRejected {
-                publisher: publisher.to_owned(),
-                message_id: refused.message_id.map(str::to_owned),
-                message_type: refused.message_type.map(str::to_owned),
-                problem: problem_of(refused.reason, refused.error),
-            };
-            Outgoing::once(refused.id, refused.correlation_id, &rejected)
-        })
+        self.intake.refused(refused)
     }
 }
 
@@ -104,11 +91,6 @@ struct Admitted {
 }
 
 impl PlaceOrder {
-    fn is_trusted(&self, message: &Envelope<OrderPlace>) -> bool {
-        let publisher = message.publisher.as_deref().unwrap_or_default();
-        self.trusted.iter().any(|trusted| trusted == publisher)
-    }
-
     /// Whether the publisher may place this order. An ingress has checked it; of a partner system
     /// only its name is known, by the broker.
     async fn admit(&self, message: &Envelope<OrderPlace>) -> Result<Admitted, Failure> {
@@ -122,10 +104,9 @@ impl PlaceOrder {
             let error = anyhow!("request.quantity must be a whole number from 1 to {MAX_QUANTITY}");
             return Err(permanent("schema", error));
         }
-        if self.is_trusted(message) {
+        if self.intake.is_trusted(message.publisher.as_deref()) {
             let (Some(order_id), Some(placed_at)) = (order_id, placed_at) else {
-                let error = anyhow!("an ingress must say order_id and placed_at");
-                return Err(permanent("schema", error));
+                return Err(unsaid("order_id and placed_at"));
             };
             return Ok(Admitted {
                 order_id,
@@ -134,28 +115,16 @@ impl PlaceOrder {
                 request,
             });
         }
-        let name = message.publisher.as_deref().unwrap_or_default();
-        let publisher = publishers::find(&self.db, name).await;
-        let publisher = publisher.context("find the publisher")?;
-        let Some(publisher) = publisher.filter(|known| known.row.revoked_at.is_none()) else {
-            let error = anyhow!(
-                "{name:?} may publish nothing; property user_id must name a publisher, see flow publisher"
-            );
-            return Err(permanent("unauthenticated", error));
-        };
-        if !publisher.may_publish(OrderPlace::KIND) || !publisher.accounts.contains(&account_id) {
-            let error = anyhow!("{name} may not place orders for account {account_id}");
-            return Err(permanent("forbidden", error));
-        }
+        self.intake.admit(message, account_id).await?;
         let Some(key) = &request.external_ref else {
-            let error =
-                anyhow!("request.external_ref is missing: it makes a repeated order the same one");
-            return Err(permanent("schema", error));
+            return Err(missing_reference());
         };
         Ok(Admitted {
             order_id: order_id_of(account_id, Some(key)),
             account_id,
-            placed_at: store::now(&self.db).await.context("ask for the time")?,
+            placed_at: store::now(&self.intake.db)
+                .await
+                .context("ask for the time")?,
             request,
         })
     }
@@ -202,7 +171,7 @@ impl PlaceOrder {
             external_ref: place.request.external_ref.clone(),
             placed_at: order.placed_at,
         }))];
-        for resource in resources::of_order(&self.db, order.id)
+        for resource in resources::of_order(&self.intake.db, order.id)
             .await
             .context("find the resources")?
         {
@@ -230,7 +199,8 @@ impl PlaceOrder {
         let request = &place.request;
         if let Some(external_ref) = &request.external_ref {
             let other =
-                orders::with_external_ref(&self.db, account.id, external_ref.as_str()).await?;
+                orders::with_external_ref(&self.intake.db, account.id, external_ref.as_str())
+                    .await?;
             if let Some(other) = other.filter(|other| *other != place.order_id) {
                 let detail =
                     format!("The reference {external_ref} belongs to order {other} already.");
@@ -243,7 +213,7 @@ impl PlaceOrder {
             region,
             ..
         } = request;
-        let found = catalog::offering(&self.db, offering_code.as_str())
+        let found = catalog::offering(&self.intake.db, offering_code.as_str())
             .await
             .context("find the offering")?;
         let available = found.filter(|(offering, account)| offering.active && account.active);
@@ -253,7 +223,7 @@ impl PlaceOrder {
             );
             return Ok(Err(Problem::new(problem::UNKNOWN_OFFERING, detail)));
         };
-        let plan = catalog::plan(&self.db, offering.id, plan_code.as_str())
+        let plan = catalog::plan(&self.intake.db, offering.id, plan_code.as_str())
             .await
             .context("find the plan")?;
         let Some(plan) = plan.filter(|plan| plan.active) else {
@@ -273,7 +243,8 @@ impl PlaceOrder {
             );
             return Ok(Err(Problem::new(problem::UNKNOWN_REGION, detail)));
         }
-        let prices = catalog::prices(&self.db, plan.id, &account.currency, place.placed_at).await?;
+        let prices =
+            catalog::prices(&self.intake.db, plan.id, &account.currency, place.placed_at).await?;
         if prices.is_empty() {
             let detail = format!(
                 "{offering_code} {plan_code} has no price in {}.",
@@ -290,7 +261,7 @@ impl PlaceOrder {
     }
 
     async fn accept(&self, place: &Admitted, planned: Planned) -> Result<bool, Failure> {
-        let transaction = store::begin(&self.db).await?;
+        let transaction = store::begin(&self.intake.db).await?;
         let order = order::Model {
             prices: Some(serde_json::to_string(&planned.prices)?),
             ..row(place, OrderState::Queued)
@@ -316,7 +287,7 @@ impl PlaceOrder {
     }
 
     async fn reject(&self, place: &Admitted, problem: &Problem) -> Result<bool, Failure> {
-        let transaction = store::begin(&self.db).await?;
+        let transaction = store::begin(&self.intake.db).await?;
         let mut order = order::Model {
             problem: Some(serde_json::to_string(problem)?),
             ..row(place, OrderState::Rejected)
@@ -329,17 +300,6 @@ impl PlaceOrder {
         transaction.commit().await.context("store the rejection")?;
         Ok(inserted)
     }
-}
-
-/// What a partner system reads when its message is refused.
-fn problem_of(reason: &str, error: &str) -> Problem {
-    let of = match reason {
-        "unauthenticated" => problem::UNKNOWN_PUBLISHER,
-        "forbidden" | "unknown_account" => problem::FORBIDDEN,
-        "too_large" => problem::TOO_LARGE,
-        _ => problem::INVALID_MESSAGE,
-    };
-    Problem::new(of, error)
 }
 
 fn rejected(place: &Admitted, problem: Problem) -> OrderRejected {

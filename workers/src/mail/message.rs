@@ -44,22 +44,28 @@ impl MailTemplates {
     /// # Errors
     /// When one of them is broken.
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let mut html = Handlebars::new();
+        let (mut html, mut text) = (Handlebars::new(), Handlebars::new());
         html.set_strict_mode(true);
-        html.register_template_string(
-            "invoice",
-            include_str!("../../templates/mail/invoice.html.hbs"),
-        )
-        .context("read the HTML template of the invoice mail")?;
-        let mut text = Handlebars::new();
         text.set_strict_mode(true);
         // Plain text has nothing to escape.
         text.register_escape_fn(handlebars::no_escape);
-        text.register_template_string(
-            "invoice",
-            include_str!("../../templates/mail/invoice.txt.hbs"),
-        )
-        .context("read the text template of the invoice mail")?;
+        for (name, in_html, in_text) in [
+            (
+                "invoice",
+                include_str!("../../templates/mail/invoice.html.hbs"),
+                include_str!("../../templates/mail/invoice.txt.hbs"),
+            ),
+            (
+                "ticket",
+                include_str!("../../templates/mail/ticket.html.hbs"),
+                include_str!("../../templates/mail/ticket.txt.hbs"),
+            ),
+        ] {
+            html.register_template_string(name, in_html)
+                .with_context(|| format!("read the HTML template of the {name} mail"))?;
+            text.register_template_string(name, in_text)
+                .with_context(|| format!("read the text template of the {name} mail"))?;
+        }
         Ok(Self { html, text })
     }
 
@@ -69,14 +75,7 @@ impl MailTemplates {
     /// When an address is not one, or a template does not render.
     pub(crate) fn invoice(&self, mail: InvoiceMail<'_>) -> anyhow::Result<Message> {
         let view = view(mail.content)?;
-        let html = self
-            .html
-            .render("invoice", &view)
-            .context("fill in the HTML template")?;
-        let text = self
-            .text
-            .render("invoice", &view)
-            .context("fill in the text template")?;
+        let body = alternatives(self, "invoice", &view)?;
         let seller = &mail.content.seller;
         let name = format!("{}.pdf", file_name(&mail.content.number));
         let pdf = Attachment::new(name).body(mail.pdf, ContentType::parse("application/pdf")?);
@@ -87,20 +86,27 @@ impl MailTemplates {
             .message_id(Some(mail.message_id.to_owned()))
             // Nobody's out-of-office shall answer to an invoice (RFC 3834 §5).
             .raw_header(header("Auto-Submitted", "auto-generated"))
-            .multipart(
-                MultiPart::mixed()
-                    .multipart(
-                        MultiPart::alternative()
-                            .singlepart(SinglePart::plain(text))
-                            .singlepart(SinglePart::html(html)),
-                    )
-                    .singlepart(pdf),
-            )
+            .multipart(MultiPart::mixed().multipart(body).singlepart(pdf))
             .context("compose the mail")
     }
 }
 
-fn header(name: &'static str, value: &str) -> lettre::message::header::HeaderValue {
+/// The same in plain text and in HTML.
+pub(super) fn alternatives(
+    templates: &MailTemplates,
+    name: &str,
+    view: &impl Serialize,
+) -> anyhow::Result<MultiPart> {
+    let html = templates.html.render(name, view);
+    let text = templates.text.render(name, view);
+    Ok(MultiPart::alternative()
+        .singlepart(SinglePart::plain(
+            text.context("fill in the text template")?,
+        ))
+        .singlepart(SinglePart::html(html.context("fill in the HTML template")?)))
+}
+
+pub(super) fn header(name: &'static str, value: &str) -> lettre::message::header::HeaderValue {
     let name = lettre::message::header::HeaderName::new_from_ascii_str(name);
     lettre::message::header::HeaderValue::new(name, value.to_owned())
 }
@@ -150,13 +156,13 @@ fn view(content: &InvoiceContent) -> anyhow::Result<MailView> {
 }
 
 /// A mailbox whose display name cannot hurt: lettre panics on control characters in one.
-fn mailbox(name: &str, address: &str) -> anyhow::Result<Mailbox> {
+pub(super) fn mailbox(name: &str, address: &str) -> anyhow::Result<Mailbox> {
     let address: Address = address.parse().context("read the mail address")?;
     Ok(Mailbox::new(Some(plain(name)), address))
 }
 
 /// The text without control characters, which could end a header.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

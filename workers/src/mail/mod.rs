@@ -1,4 +1,4 @@
-//! Mail: what it says ([`message`]), and how it leaves ([`smtp`] or [`folder`]).
+//! Mail: what it says ([`message`], [`ticket`]), and how it leaves ([`smtp`] or [`folder`]).
 //!
 //! Sending has two halves with a commit between them. Up to the answer to `DATA` nothing is
 //! accepted and everything may be repeated. Once the body goes out only the answer tells whether
@@ -7,6 +7,7 @@
 mod folder;
 pub(crate) mod message;
 mod smtp;
+pub(crate) mod ticket;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -239,7 +239,7 @@ impl Rows {
             let deliveries = self
                 .deliveries
                 .iter()
-                .filter(|d| d.document_id == document.id);
+                .filter(|d| d.document_id == Some(document.id));
             let count = deliveries.count();
             demand!(
                 count == 1,
@@ -297,7 +297,10 @@ impl Rows {
                 delivery.state
             );
             for mail in taken {
-                let document = self.documents.iter().find(|d| d.id == delivery.document_id);
+                let document = self
+                    .documents
+                    .iter()
+                    .find(|d| Some(d.id) == delivery.document_id);
                 let pdf = data_encoding::BASE64.encode(&document.unwrap().bytes);
                 let text = String::from_utf8_lossy(&mail).replace("\r\n", "");
                 demand!(
@@ -315,7 +318,7 @@ impl Rows {
     fn every_stage_is_over(&self) -> Result<(), String> {
         for stage in &self.stages {
             let held = self.deliveries.iter().any(|delivery| {
-                delivery.invoice_id == stage.subject_id && delivery.state != DeliveryState::Sent
+                delivery.subject_id == stage.subject_id && delivery.state != DeliveryState::Sent
             });
             let expected: &[StageState] = match stage.name.as_str() {
                 "deliver" if held => &[StageState::Failed],

@@ -163,6 +163,8 @@ async fn seed(db: &DatabaseConnection) {
         name: "S".to_owned(),
         sku: "sim-s".to_owned(),
         active: true,
+        answer_minutes: None,
+        resolution_minutes: None,
     };
     insert(db, small).await;
     let monthly = price::Model {

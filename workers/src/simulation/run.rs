@@ -10,6 +10,7 @@ use super::cloud::Cloud;
 use super::message::{PUBLISHER, Stored};
 use super::post::Post;
 use crate::document::Renderer;
+use crate::handlers::intake::Intake;
 use crate::handlers::{document, email, invoice, order, provision};
 use crate::mail::{Mailer, message::MailTemplates};
 use crate::provider::Provider;
@@ -32,8 +33,10 @@ impl Workers {
         let db = || db.clone();
         Self {
             order: Arc::new(order::PlaceOrder {
-                db: db(),
-                trusted: vec![PUBLISHER.to_owned()],
+                intake: Intake {
+                    db: db(),
+                    trusted: vec![PUBLISHER.to_owned()],
+                },
             }),
             provider: Arc::new(provision::ProvisionResource {
                 db: db(),
@@ -49,6 +52,7 @@ impl Workers {
                 db: db(),
                 mailer: Mailer::Fake(post),
                 templates: MailTemplates::new().unwrap(),
+                support: None,
             }),
         }
     }
@@ -61,7 +65,7 @@ impl Workers {
             Pool::Invoice => handle(&*self.invoice, &message).await,
             Pool::Document => handle(&*self.document, &message).await,
             Pool::Email => handle(&*self.email, &message).await,
-            Pool::Parker | Pool::Reconciler => unreachable!("they have no work queue"),
+            Pool::Ticket | Pool::Parker | Pool::Reconciler => unreachable!("no part of an order"),
         }
     }
 
@@ -73,7 +77,7 @@ impl Workers {
             Pool::Invoice => failed(&*self.invoice, message, error, next).await,
             Pool::Document => failed(&*self.document, message, error, next).await,
             Pool::Email => failed(&*self.email, message, error, next).await,
-            Pool::Parker | Pool::Reconciler => unreachable!("they have no work queue"),
+            Pool::Ticket | Pool::Parker | Pool::Reconciler => unreachable!("no part of an order"),
         }
     }
 }

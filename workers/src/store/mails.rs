@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use entity::email_delivery::{self, DeliveryState};
+use entity::ticket_message;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, DbErr,
@@ -21,15 +22,15 @@ const HELD: [DeliveryState; 3] = [
     DeliveryState::Undeliverable,
 ];
 
-/// The id of the delivery of a document to a recipient for a purpose; it happens once.
+/// The id of the delivery of something to a recipient for a purpose; it happens once.
 pub(crate) fn delivery_id(
-    document_id: Uuid,
+    subject_id: Uuid,
     template: &str,
     purpose: &str,
     recipient: &str,
 ) -> Uuid {
     Uuid::new_v5(
-        &document_id,
+        &subject_id,
         format!("{template}/{purpose}/{recipient}").as_bytes(),
     )
 }
@@ -52,15 +53,52 @@ pub(crate) async fn of_document(
         .await
 }
 
-pub(crate) async fn of_invoice(
+/// The mails that tell of an invoice, or of something that was said in a ticket.
+pub(crate) async fn of_subject(
     db: &impl ConnectionTrait,
-    invoice_id: Uuid,
+    subject_id: Uuid,
 ) -> Result<Vec<email_delivery::Model>, DbErr> {
     email_delivery::Entity::find()
-        .filter(email_delivery::Column::InvoiceId.eq(invoice_id))
+        .filter(email_delivery::Column::SubjectId.eq(subject_id))
         .order_by_asc(email_delivery::Column::Recipient)
         .all(db)
         .await
+}
+
+/// A mail that tells of the same and is not sent yet: one that waits for a person if there is one.
+pub(crate) async fn left(
+    db: &impl ConnectionTrait,
+    subject_id: Uuid,
+) -> Result<Option<email_delivery::Model>, DbErr> {
+    let mut left = of_subject(db, subject_id).await?;
+    left.retain(|mail| ![DeliveryState::Sent, DeliveryState::Dropped].contains(&mail.state));
+    let held = left.iter().position(is_held);
+    Ok(match left.is_empty() {
+        true => None,
+        false => Some(left.swap_remove(held.unwrap_or_default())),
+    })
+}
+
+/// Whether a mail waits for a person.
+pub(crate) fn is_held(mail: &email_delivery::Model) -> bool {
+    HELD.contains(&mail.state)
+}
+
+/// The `Message-ID`s of the mails that told one reader of these messages, in their order.
+pub(crate) async fn thread(
+    db: &impl ConnectionTrait,
+    messages: &[ticket_message::Model],
+    purpose: &str,
+) -> Result<Vec<String>, DbErr> {
+    let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+    let mails = email_delivery::Entity::find()
+        .filter(email_delivery::Column::SubjectId.is_in(ids.clone()))
+        .filter(email_delivery::Column::Purpose.eq(purpose))
+        .all(db)
+        .await?;
+    let of = |id: &Uuid| mails.iter().find(|mail| mail.subject_id == *id);
+    let thread = ids.iter().filter_map(of);
+    Ok(thread.map(|mail| mail.message_id.clone()).collect())
 }
 
 /// Plans a mail. False if it is planned already.
@@ -245,14 +283,14 @@ pub async fn decide(
     if decided.rows_affected == 0 {
         return Ok(false);
     }
-    let invoice = mail.invoice_id;
+    let subject = mail.subject_id;
     match decision {
         Decision::Resend => {
-            stages::to_be_sent_again(&transaction, invoice, stages::DELIVER).await?;
+            stages::to_be_sent_again(&transaction, subject, stages::DELIVER).await?;
         }
         Decision::Drop => {
             let error = "it was decided that this mail is not sent";
-            stages::failed(&transaction, invoice, stages::DELIVER, error).await?;
+            stages::failed(&transaction, subject, stages::DELIVER, error).await?;
         }
     }
     parked::audit(&transaction, operator, action, &id.to_string(), note).await?;

@@ -1,6 +1,6 @@
 //! Every query of the workers, as functions over a connection or a transaction.
 //!
-//! Locks are taken in one order: order, resource, invoice, number series. Transactions are short
+//! Locks are taken in one order: order, resource, invoice, number series, ticket, stage. Transactions are short
 //! and hold nothing remote.
 
 pub mod catalog;
@@ -14,6 +14,7 @@ pub mod payments;
 pub mod publishers;
 pub mod resources;
 pub mod stages;
+pub mod tickets;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::SimpleExpr;

@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use entity::order::OrderState;
 use entity::parked_message::{self, ParkedState};
 use entity::{audit_entry, order};
+use schemas::email::EmailSend;
 use schemas::invoice::invoice_id;
 use schemas::problem::{self, Problem};
 use schemas::topology;
@@ -19,7 +20,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{orders, stages};
+use super::{mails, orders, stages, tickets};
 
 /// Takes a parked message over and shows on its order or invoice that it waits for a person. Taking
 /// it over again changes nothing. Returns the order if it failed with this.
@@ -30,6 +31,14 @@ pub(crate) async fn take_over(
     let transaction = super::begin(db).await?;
     let subject = parked.correlation_id;
     let order = orders::lock(&transaction, subject).await?;
+    let account_id = match &order {
+        Some(order) => Some(order.account_id),
+        None => tickets::find(&transaction, subject)
+            .await?
+            .map(|ticket| ticket.account_id),
+    };
+    let mail: Option<EmailSend> = serde_json::from_slice(&parked.body).ok();
+    let mail = mail.map(|mail| mail.delivery_id);
     let parked_at = parked.parked_at.trunc_subsecs(3);
     let key = format!(
         "{}/{}/{}",
@@ -42,7 +51,7 @@ pub(crate) async fn take_over(
         queue: parked.queue.clone(),
         message_id: parked.message_id,
         correlation_id: subject,
-        account_id: order.as_ref().map(|order| order.account_id),
+        account_id,
         kind: without_nul(parked.kind),
         reason: without_nul(parked.reason.clone()),
         error: without_nul(parked.error.clone()),
@@ -74,8 +83,17 @@ pub(crate) async fn take_over(
             &parked.error
         };
         match stage_of(&parked.queue) {
-            Some(stage) if stages::OF_INVOICE.contains(&stage) => {
-                stages::failed(&transaction, invoice_id(subject), stage, error).await?;
+            Some(stages::DELIVER) => {
+                // A mail tells of an invoice or of a ticket.
+                let mail = match mail {
+                    Some(id) => mails::find(&transaction, id).await?,
+                    None => None,
+                };
+                let subject = mail.map_or(invoice_id(subject), |mail| mail.subject_id);
+                stages::failed(&transaction, subject, stages::DELIVER, error).await?;
+            }
+            Some(stages::RENDER) => {
+                stages::failed(&transaction, invoice_id(subject), stages::RENDER, error).await?;
             }
             Some(stage) => stages::failed(&transaction, subject, stage, error).await?,
             None => {}
@@ -120,7 +138,9 @@ fn stage_of(queue: &str) -> Option<&'static str> {
         topology::Pool::Invoice => stages::ISSUE,
         topology::Pool::Document => stages::RENDER,
         topology::Pool::Email => stages::DELIVER,
-        topology::Pool::Parker | topology::Pool::Reconciler => return None,
+        topology::Pool::Ticket | topology::Pool::Parker | topology::Pool::Reconciler => {
+            return None;
+        }
     })
 }
 

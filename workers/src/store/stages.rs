@@ -21,13 +21,10 @@ pub const PROVISION: &str = "provision";
 pub const ISSUE: &str = "issue";
 /// The invoice is rendered. Subject: the invoice.
 pub const RENDER: &str = "render";
-/// The invoice is mailed. Subject: the invoice.
+/// The invoice is mailed, or what was said in a ticket. Subject: the invoice or the message.
 pub const DELIVER: &str = "deliver";
-
-/// The stages whose subject is the order, in their order.
-pub const OF_ORDER: [&str; 3] = [PLACE, PROVISION, ISSUE];
-/// The stages whose subject is the invoice, in their order.
-pub const OF_INVOICE: [&str; 2] = [RENDER, DELIVER];
+/// What was done to a ticket from the command line or by itself is published. Subject: what was done.
+pub const ANNOUNCE: &str = "announce";
 
 /// The states that a stage leaves by itself.
 const MOVING: [StageState; 3] = [
@@ -161,6 +158,18 @@ async fn write(
         Ok(_) | Err(DbErr::RecordNotInserted) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A stage, locked until the transaction ends.
+pub(crate) async fn lock(
+    db: &impl ConnectionTrait,
+    subject: Uuid,
+    name: &str,
+) -> Result<Option<stage::Model>, DbErr> {
+    stage::Entity::find_by_id((subject, name.to_owned()))
+        .lock_exclusive()
+        .one(db)
+        .await
 }
 
 /// It waits for its step to be sent again, now.

@@ -126,7 +126,7 @@ impl Scene {
                 AND NOT EXISTS (SELECT 1 FROM parked_message p WHERE p.correlation_id = o.id
                                 AND p.state = 'parked') GROUP BY 1
             UNION ALL SELECT 'mail '||e.state, count(*)::text FROM email_delivery e
-                JOIN invoice i ON i.id = e.invoice_id
+                JOIN invoice i ON i.id = e.subject_id
                 WHERE e.state IN ('queued','sending')
                 AND NOT EXISTS (SELECT 1 FROM parked_message p WHERE p.correlation_id = i.order_id
                                 AND p.state = 'parked') GROUP BY 1

@@ -21,6 +21,7 @@ mod m20261123_000007_publishers;
 mod m20261123_000008_credentials;
 mod m20261123_000009_payments;
 mod m20261123_000010_tickets;
+mod m20261123_000011_lines;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000008_credentials::Migration),
             Box::new(m20261123_000009_payments::Migration),
             Box::new(m20261123_000010_tickets::Migration),
+            Box::new(m20261123_000011_lines::Migration),
         ]
     }
 }

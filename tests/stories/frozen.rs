@@ -1,9 +1,10 @@
 //! What is issued stays as it is: the database refuses to change it, whoever asks.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
+use uuid::Uuid;
 
 use crate::support::client::small_server;
-use crate::support::database::{number, open, texts};
+use crate::support::database::{literal, number, open, texts};
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, System, World};
 
@@ -82,6 +83,31 @@ async fn what_is_issued_cannot_be_changed(world: World) {
         for table in ["invoice", "invoice_line", "document", "payment"] {
             is_refused(&db, &format!("TRUNCATE {table} CASCADE")).await;
         }
+    }
+    // A line that is not frozen yet cannot get there by moving.
+    let draft = literal(&db, Uuid::now_v7());
+    for statement in [
+        format!(
+            "INSERT INTO invoice (id, account_id, issuer_id, state, payment, currency, net_minor,
+             tax_minor, total_minor, content, created_at) SELECT {draft}, account_id, issuer_id, 'draft',
+             payment, currency, net_minor, tax_minor, total_minor, content, created_at FROM invoice"
+        ),
+        format!(
+            "INSERT INTO invoice_line SELECT {draft}, 99, description, quantity, unit, unit_price,
+             net_minor, tax_category, tax_rate, period_start, period_end FROM invoice_line
+             WHERE position = 1"
+        ),
+    ] {
+        db.execute_unprepared(&statement).await.unwrap();
+    }
+    let issued = "(SELECT id FROM invoice WHERE state = 'issued')";
+    let moved = format!("UPDATE invoice_line SET invoice_id = {issued} WHERE position = 99");
+    is_refused(&db, &moved).await;
+    for statement in [
+        "DELETE FROM invoice_line WHERE position = 99",
+        "DELETE FROM invoice WHERE state = 'draft'",
+    ] {
+        db.execute_unprepared(statement).await.unwrap();
     }
     // What may change: whether it is paid, voided or credited.
     for statement in [

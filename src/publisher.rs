@@ -4,7 +4,8 @@ use anyhow::{Context, ensure};
 use broker::{Admin, Broker};
 use rand::Rng;
 use schemas::Message;
-use schemas::order::OrderPlace;
+use schemas::order::{OrderCancel, OrderPlace};
+use schemas::provision::ResourceTerminate;
 use schemas::ticket::{TicketRaise, TicketReply};
 use schemas::topology::answers;
 use schemas::values::Code;
@@ -16,7 +17,13 @@ use workers::store::publishers;
 use crate::settings::{BrokerArgs, Database};
 
 /// What partner systems may publish.
-const KINDS: [&str; 3] = [OrderPlace::KIND, TicketRaise::KIND, TicketReply::KIND];
+const KINDS: [&str; 5] = [
+    OrderPlace::KIND,
+    OrderCancel::KIND,
+    ResourceTerminate::KIND,
+    TicketRaise::KIND,
+    TicketReply::KIND,
+];
 
 /// Options of `flow publisher`.
 #[derive(Debug, clap::Args)]

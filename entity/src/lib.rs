@@ -20,6 +20,7 @@ pub mod price;
 pub mod provider_account;
 pub mod publisher;
 pub mod publisher_account;
+pub mod request;
 pub mod resource;
 pub mod setting;
 pub mod stage;

@@ -65,6 +65,10 @@ pub struct Model {
     pub lease_until_ms: Option<i64>,
     /// When it became active: billing begins.
     pub activated_at: Option<DateTimeUtc>,
+    /// When its end was asked for.
+    pub terminating_since: Option<DateTimeUtc>,
+    /// When it was deleted, by the clock of the provider: billing ends.
+    pub terminated_at: Option<DateTimeUtc>,
     /// When it was planned.
     pub created_at: DateTimeUtc,
     /// When it last changed.

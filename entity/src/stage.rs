@@ -21,13 +21,16 @@ pub enum StageState {
     /// Failed; waits for a person.
     #[sea_orm(string_value = "failed")]
     Failed,
+    /// No longer needed.
+    #[sea_orm(string_value = "cancelled")]
+    Cancelled,
 }
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "stage")]
 pub struct Model {
-    /// The order (`place`, `provision`, `issue`), invoice (`render`, `deliver`), message of a ticket
+    /// The order (`place`, `provision`, `issue`), resource (`terminate`), invoice (`render`, `deliver`), message of a ticket
     /// (`deliver`) or action on one (`announce`).
     #[sea_orm(primary_key, auto_increment = false)]
     pub subject_id: Uuid,

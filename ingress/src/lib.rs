@@ -15,6 +15,7 @@ mod call;
 pub mod credentials;
 mod dispatch;
 mod docs;
+mod endings;
 mod error;
 mod export;
 mod fields;
@@ -31,6 +32,7 @@ mod place_order;
 mod proxy;
 mod raise_ticket;
 mod reply;
+mod requests;
 mod resources;
 mod route;
 mod routes;
@@ -50,7 +52,7 @@ use std::sync::Arc;
 
 use broker::Publisher;
 use credentials::Pepper;
-use entity::{order, ticket_event};
+use entity::{order, request, ticket_event};
 use ipnet::IpNet;
 use lookup::Lookup;
 use sea_orm::DatabaseConnection;
@@ -88,6 +90,8 @@ pub(crate) struct State {
     orders: lookup::Lookup,
     /// What was asked for or done to a ticket under an id.
     ticket_events: lookup::Lookup,
+    /// What else was asked for under an id.
+    requests: lookup::Lookup,
     /// A place for each GET that waits for a change.
     waiting: Semaphore,
 }
@@ -126,6 +130,11 @@ pub async fn serve(
             &db,
             ticket_event::Column::Cause,
             ticket_event::Column::RequestSha256,
+        ),
+        requests: Lookup::start::<request::Entity>(
+            &db,
+            request::Column::Id,
+            request::Column::RequestSha256,
         ),
         db,
         publisher: publisher.with_timeout(accept::CONFIRM_TIMEOUT),

@@ -32,6 +32,9 @@ pub(crate) struct ResourceItem {
     created_at: DateTime<Utc>,
     /// When it was first usable; from then on it is billed.
     activated_at: Option<DateTime<Utc>>,
+    /// When the provider deleted it; until then it is billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminated_at: Option<DateTime<Utc>>,
     updated_at: DateTime<Utc>,
     links: ResourceLinks,
 }
@@ -81,6 +84,7 @@ fn item(resource: resource::Model) -> ResourceItem {
         address: resource.address,
         created_at: resource.created_at,
         activated_at: resource.activated_at,
+        terminated_at: resource.terminated_at,
         updated_at: resource.updated_at,
         links: ResourceLinks {
             own: format!("/v1/resources/{}", resource.id),

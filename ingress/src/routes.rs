@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use entity::invoice::{InvoiceState, PaymentState};
 use entity::order::OrderState;
+use entity::request::RequestStatus;
 use schemas::order::OrderRequest;
 use schemas::ticket::{
     Category, HandlingRequest, Priority, ReplyRequest, TicketRequest, TicketStatus,
@@ -17,8 +18,9 @@ use crate::route::{Content, Route};
 use crate::schema::States;
 use crate::staff_tickets::Overdue;
 use crate::{
-    accounts, api_keys, audit_entries, docs, health, invoice_items, invoices, offerings, orders,
-    place_order, raise_ticket, resources, staff_tickets, statements, ticket_items, tickets,
+    accounts, api_keys, audit_entries, docs, endings, health, invoice_items, invoices, offerings,
+    orders, place_order, raise_ticket, requests, resources, staff_tickets, statements,
+    ticket_items, tickets,
 };
 
 const PREFER: &str = "wait=N waits up to N seconds (at most 20) for a change.";
@@ -61,6 +63,24 @@ pub(crate) fn routes() -> Vec<Route> {
             .scope(Scope::OrdersRead)
             .header::<String>("Prefer", PREFER)
             .json::<orders::OrderDetails>(200, "The order."),
+        Route::new(Method::POST, "/v1/orders/{id}/cancellations", "cancelOrder", endings::cancel)
+            .about(
+                "Takes an order back, before or while its resources are created. Nothing of it stays, \
+                 and nothing is charged.",
+            )
+            .scope(Scope::OrdersWrite)
+            .body::<endings::Ending>()
+            .json::<Accepted>(202, "It is taken back; asked for again it is the same request.")
+            .conflict("The order is completed or rejected."),
+        Route::new(Method::GET, "/v1/requests", "listRequests", requests::list)
+            .about("Lists what was asked for about orders, resources and invoices, newest first.")
+            .query::<States<RequestStatus>>("status", "Only those of which this became.")
+            .query::<Uuid>("subject_id", "Only those about this order, resource or invoice.")
+            .paged::<requests::RequestItem>("A page of requests."),
+        Route::new(Method::GET, "/v1/requests/{id}", "getRequest", requests::get)
+            .about("Shows what became of a request: a cancellation, a termination.")
+            .header::<String>("Prefer", PREFER)
+            .json::<requests::RequestItem>(200, "The request."),
         Route::new(Method::GET, "/v1/offerings", "listOfferings", offerings::list)
             .about("Lists what can be ordered, at the prices in the currency of the account.")
             .json::<offerings::Offerings>(200, "Every offering."),
@@ -72,6 +92,20 @@ pub(crate) fn routes() -> Vec<Route> {
             .about("Shows a resource.")
             .scope(Scope::ResourcesRead)
             .json::<resources::ResourceItem>(200, "The resource."),
+        Route::new(
+            Method::POST,
+            "/v1/resources/{id}/terminations",
+            "terminateResource",
+            endings::terminate,
+        )
+        .about(
+            "Gives a resource up. It is deleted with everything on it, and billed until the \
+             provider has deleted it.",
+        )
+        .scope(Scope::ResourcesWrite)
+        .body::<endings::Ending>()
+        .json::<Accepted>(202, "It will be deleted; asked for again it is the same request.")
+        .conflict("The resource is still being created."),
         Route::new(Method::GET, "/v1/invoices", "listInvoices", invoices::list)
             .about("Lists the issued invoices of the account, newest first.")
             .scope(Scope::InvoicesRead)

@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use crate::document::DocumentRender;
 use crate::email::EmailSend;
 use crate::event::{
-    InvoiceDelivered, InvoiceIssued, MessageRejected, OrderAccepted, OrderCompleted, OrderFailed,
-    OrderRejected, TicketAnswered, TicketChanged, TicketOpened, TicketRejected,
+    InvoiceDelivered, InvoiceIssued, MessageRejected, OrderAccepted, OrderCancelled,
+    OrderCompleted, OrderFailed, OrderRejected, RequestRejected, ResourceTerminated,
+    TicketAnswered, TicketChanged, TicketOpened, TicketRejected,
 };
 use crate::invoice::InvoiceIssue;
 use crate::message::Message;
-use crate::order::OrderPlace;
-use crate::provision::ResourceProvision;
+use crate::order::{OrderCancel, OrderPlace};
+use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
 use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 use crate::topology::{self, EVENTS};
 
@@ -103,6 +104,11 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<OrderCompleted>(),
         Kind::of::<OrderFailed>(),
         Kind::of::<OrderRejected>(),
+        Kind::of::<OrderCancel>(),
+        Kind::of::<OrderCancelled>(),
+        Kind::of::<ResourceTerminate>(),
+        Kind::of::<ResourceTerminated>(),
+        Kind::of::<RequestRejected>(),
         Kind::of::<InvoiceIssued>(),
         Kind::of::<InvoiceDelivered>(),
         Kind::of::<TicketRaise>(),
@@ -113,6 +119,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<TicketRejected>(),
         Kind::of::<MessageRejected>(),
         Kind::of::<ResourceProvision>(),
+        Kind::of::<ResourceDeprovision>(),
         Kind::of::<InvoiceIssue>(),
         Kind::of::<DocumentRender>(),
         Kind::of::<EmailSend>(),
@@ -191,7 +198,7 @@ pub fn asyncapi() -> Value {
             "takeOrders": {
                 "action": "receive",
                 "channel": { "$ref": "#/channels/orders" },
-                "summary": "A partner system places an order.",
+                "summary": "A partner system places or cancels an order, or terminates a resource.",
             },
             "takeTickets": {
                 "action": "receive",
@@ -290,6 +297,11 @@ mod tests {
             .or_else(|| of::<OrderCompleted>(kind, example))
             .or_else(|| of::<OrderFailed>(kind, example))
             .or_else(|| of::<OrderRejected>(kind, example))
+            .or_else(|| of::<OrderCancel>(kind, example))
+            .or_else(|| of::<OrderCancelled>(kind, example))
+            .or_else(|| of::<ResourceTerminate>(kind, example))
+            .or_else(|| of::<ResourceTerminated>(kind, example))
+            .or_else(|| of::<RequestRejected>(kind, example))
             .or_else(|| of::<InvoiceIssued>(kind, example))
             .or_else(|| of::<InvoiceDelivered>(kind, example))
             .or_else(|| of::<TicketRaise>(kind, example))

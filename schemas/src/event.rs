@@ -84,6 +84,55 @@ pub struct OrderRejected {
 }
 fact!(OrderRejected, "order.rejected.v1", account_id);
 
+/// `order.cancelled.v1`: the order was taken back; nothing of it exists, and nothing is charged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderCancelled {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// When nothing of it existed any more.
+    pub cancelled_at: DateTime<Utc>,
+}
+fact!(OrderCancelled, "order.cancelled.v1", account_id);
+
+/// `resource.terminated.v1`: the resource is deleted at its provider; billing has stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceTerminated {
+    /// The resource.
+    pub resource_id: Uuid,
+    /// The order that created it.
+    pub order_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// When the provider deleted it, by the provider's clock.
+    pub terminated_at: DateTime<Utc>,
+}
+fact!(ResourceTerminated, "resource.terminated.v1", account_id);
+
+/// `request.rejected.v1`: what was asked for cannot be done. Final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRejected {
+    /// The request.
+    pub request_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// The kind of message that asked for it: `order.cancel.v1`.
+    pub kind: String,
+    /// The order, resource or invoice that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_id: Option<Uuid>,
+    /// The caller's own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+    /// Why, in words for the customer.
+    pub problem: Problem,
+}
+fact!(RequestRejected, "request.rejected.v1", account_id);
+
 /// `invoice.issued.v1`: the invoice has its number and can no longer change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceIssued {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::message::Message;
 use crate::topology;
-use crate::values::{Code, ExternalRef, ResourceName};
+use crate::values::{Code, ExternalRef, Name, ResourceName};
 
 /// What a customer asks for; the body of `POST /v1/orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +67,34 @@ pub struct OrderPlace {
 impl Message for OrderPlace {
     const KIND: &'static str = "order.place.v1";
     const EXCHANGE: &'static str = topology::ORDERS;
+}
+
+/// `order.cancel.v1`: an account takes an order back, before or while its resources are created.
+///
+/// Once is enough: an order is cancelled once, however often it is asked for. An order whose
+/// resources are all active cannot be cancelled; they can be terminated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderCancel {
+    /// The account whose order it is.
+    pub account_id: Uuid,
+    /// The order, as `order.accepted.v1` names it.
+    pub order_id: Uuid,
+    /// When it was asked for. From an ingress only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<DateTime<Utc>>,
+    /// Why, in the account's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Name>,
+}
+
+impl Message for OrderCancel {
+    const KIND: &'static str = "order.cancel.v1";
+    const EXCHANGE: &'static str = topology::ORDERS;
+}
+
+/// The id of the request to cancel an order; there is one.
+pub fn cancellation_id(order_id: Uuid) -> Uuid {
+    Uuid::new_v5(&order_id, b"cancellation")
 }
 
 /// The id of the order that `account_id` asks for under `key`.

@@ -168,6 +168,30 @@ pub const PROVIDER_SIMULATED_2: WorkQueue = WorkQueue {
     key: "resource.provision.v1.simulated-2",
     ..PROVIDER_SIMULATED
 };
+/// `resource.deprovision.v1` for the simulated provider.
+pub const DEPROVISION_SIMULATED: WorkQueue = WorkQueue {
+    name: "deprovision-simulated",
+    key: "resource.deprovision.v1.simulated",
+    ..PROVIDER_SIMULATED
+};
+/// `resource.deprovision.v1` for the second simulated provider.
+pub const DEPROVISION_SIMULATED_2: WorkQueue = WorkQueue {
+    name: "deprovision-simulated-2",
+    key: "resource.deprovision.v1.simulated-2",
+    ..PROVIDER_SIMULATED
+};
+/// `order.cancel.v1` from ingresses and partner systems.
+pub const ORDER_CANCEL: WorkQueue = WorkQueue {
+    name: "order-cancel",
+    key: "*.order.cancel.v1",
+    ..ORDER
+};
+/// `resource.terminate.v1` from ingresses and partner systems.
+pub const RESOURCE_TERMINATE: WorkQueue = WorkQueue {
+    name: "resource-terminate",
+    key: "*.resource.terminate.v1",
+    ..ORDER
+};
 /// `invoice.issue.v1`.
 pub const INVOICE: WorkQueue = WorkQueue {
     name: "invoice",
@@ -216,10 +240,14 @@ pub const TICKET_HANDLE: WorkQueue = WorkQueue {
 };
 
 /// Every work queue.
-pub const WORK_QUEUES: [WorkQueue; 9] = [
+pub const WORK_QUEUES: [WorkQueue; 13] = [
     ORDER,
+    ORDER_CANCEL,
+    RESOURCE_TERMINATE,
     PROVIDER_SIMULATED,
     PROVIDER_SIMULATED_2,
+    DEPROVISION_SIMULATED,
+    DEPROVISION_SIMULATED_2,
     INVOICE,
     DOCUMENT,
     EMAIL,
@@ -401,8 +429,8 @@ mod tests {
     use crate::document::DocumentRender;
     use crate::email::EmailSend;
     use crate::invoice::InvoiceIssue;
-    use crate::order::OrderPlace;
-    use crate::provision::ResourceProvision;
+    use crate::order::{OrderCancel, OrderPlace};
+    use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
     use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 
     fn bound(exchange: &str, key: &str) -> Vec<String> {
@@ -431,6 +459,16 @@ mod tests {
             bound(ORDERS, &format!("ingress.{}", OrderPlace::KIND)),
             ["order"]
         );
+        assert_eq!(
+            bound(ORDERS, &format!("ingress.{}", OrderCancel::KIND)),
+            ["order-cancel"]
+        );
+        assert_eq!(
+            bound(ORDERS, &format!("ingress.{}", ResourceTerminate::KIND)),
+            ["resource-terminate"]
+        );
+        let deprovision = format!("{}.simulated", ResourceDeprovision::KIND);
+        assert_eq!(bound(WORK, &deprovision), ["deprovision-simulated"]);
         let provision = format!("{}.simulated", ResourceProvision::KIND);
         assert_eq!(bound(WORK, &provision), ["provider-simulated"]);
         assert_eq!(bound(WORK, InvoiceIssue::KIND), ["invoice"]);

@@ -73,10 +73,11 @@ fn is_public(operation: &Value) -> bool {
 async fn every_route_shows_nothing_of_another_account(world: World) {
     let system = System::start(world).await;
     let order = small_server("web");
-    system
+    let order = system
         .order_and_deliver(&system.client, "matrix", &order)
         .await;
     raise_ticket(&system).await;
+    give_up(&system, &order).await;
     let patch = json!({ "city": "Bonn" });
     let account = format!("/v1/accounts/{}", system.account_id);
     system
@@ -131,6 +132,21 @@ async fn send(client: &Client, method: &Method, address: &str) -> Answer {
         false => request.json(&json!({})),
     };
     client.send(request).await
+}
+
+/// Gives the resource of an order up and waits until the request is listed.
+async fn give_up(system: &System, order: &Value) {
+    let resource = order["links"]["resources"][0].as_str().unwrap();
+    let path = format!("{resource}/terminations");
+    system
+        .client
+        .with_body(Method::POST, &path, &json!({}))
+        .await;
+    eventually("the request to be listed", async || {
+        let list = system.client.get("/v1/requests").await.body;
+        (list["items"][0]["status"] == "done").then_some(())
+    })
+    .await;
 }
 
 /// Raises a ticket and waits until it is listed.
@@ -374,6 +390,9 @@ async fn a_get_waits_for_a_change(world: World) {
 /// The fields that a body may have and must have, by the contract and by what is said of a wrong one.
 async fn every_body_is_read_as_the_contract_says(world: World) {
     let system = System::start(world).await;
+    system
+        .order_and_deliver(&system.client, "bodies", &small_server("web"))
+        .await;
     raise_ticket(&system).await;
     let create = ["key", "create", "--account", &system.account_id];
     let staff = [create.as_slice(), &["--scopes", "staff:tickets"]].concat();

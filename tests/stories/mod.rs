@@ -7,6 +7,7 @@ mod crash;
 mod credentials;
 mod document;
 mod embedded;
+mod ending;
 mod first_steps;
 mod frozen;
 mod hostile;
@@ -34,6 +35,7 @@ pub(crate) fn register(suite: &mut Suite) {
     credentials::register(suite);
     document::register(suite);
     embedded::register(suite);
+    ending::register(suite);
     first_steps::register(suite);
     frozen::register(suite);
     hostile::register(suite);

@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use broker::{Broker, Consumer, Handler, Publisher};
-use schemas::topology::{PROVIDER_SIMULATED, PROVIDER_SIMULATED_2, Pool, WorkQueue};
+use schemas::topology::{
+    DEPROVISION_SIMULATED, DEPROVISION_SIMULATED_2, PROVIDER_SIMULATED, PROVIDER_SIMULATED_2, Pool,
+    WorkQueue,
+};
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,10 +63,12 @@ pub struct Settings {
     pub concurrency: Option<u16>,
 }
 
-/// A provider by its name in the catalogue, and the queue of what is to be created there.
+/// A provider by its name in the catalogue, and the queues of what is to be created and deleted
+/// there.
 struct KnownProvider {
     name: &'static str,
     queue: WorkQueue,
+    deprovision_queue: WorkQueue,
     address: Url,
     provider: provider::Provider,
 }
@@ -83,21 +88,26 @@ impl Settings {
 
     /// Every provider that there is an adapter for.
     fn providers(&self) -> anyhow::Result<Vec<KnownProvider>> {
-        let simulated = |name, queue, url: &Url| {
+        let simulated = |name, [queue, deprovision_queue]: [WorkQueue; 2], url: &Url| {
             let adapter = provider::Simulated::new(url.clone())?;
             let provider = provider::Provider::Simulated(adapter);
             Ok(KnownProvider {
                 name,
                 queue,
+                deprovision_queue,
                 address: url.clone(),
                 provider,
             })
         };
         [
-            simulated("simulated", PROVIDER_SIMULATED, &self.simulated_provider),
+            simulated(
+                "simulated",
+                [PROVIDER_SIMULATED, DEPROVISION_SIMULATED],
+                &self.simulated_provider,
+            ),
             simulated(
                 "simulated-2",
-                PROVIDER_SIMULATED_2,
+                [PROVIDER_SIMULATED_2, DEPROVISION_SIMULATED_2],
                 &self.simulated_provider_2,
             ),
         ]
@@ -153,14 +163,25 @@ async fn start(
     };
     match pool {
         Pool::Order => {
+            consume.with(handlers::ending::CancelOrder {
+                intake: intake.clone(),
+            });
+            consume.with(handlers::ending::TerminateResource {
+                intake: intake.clone(),
+            });
             consume.with(handlers::order::PlaceOrder { intake });
         }
         Pool::Provider => {
             for known in settings.providers()? {
                 consume.with(handlers::provision::ProvisionResource {
                     db: db.clone(),
-                    provider: known.provider,
+                    provider: known.provider.clone(),
                     queue: known.queue,
+                });
+                consume.with(handlers::ending::DeprovisionResource {
+                    db: db.clone(),
+                    provider: known.provider,
+                    queue: known.deprovision_queue,
                 });
             }
         }

@@ -21,6 +21,7 @@ use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::handlers::ending;
 use crate::provider::{Provider, ProviderError};
 use crate::store::discrepancies::{self, Found};
 use crate::store::tickets::automatic::{self, Keeper};
@@ -139,6 +140,13 @@ impl Reconciler {
                 if resources::with_external_id(&self.db, name, &server.external_id).await? {
                     continue;
                 }
+                // Lists lag: one that was deleted may still be on them.
+                if matches!(
+                    provider.poll(&server.external_id).await,
+                    Err(ProviderError::Gone)
+                ) {
+                    continue;
+                }
                 found.push(Found {
                     kind: DiscrepancyKind::Orphan,
                     external_id: server.external_id.clone(),
@@ -188,6 +196,15 @@ pub(crate) async fn current_step(
                 }
             }
             Ok(step)
+        }
+        stages::TERMINATE => {
+            let Some(resource) = resources::find(db, subject).await? else {
+                return Ok(Vec::new());
+            };
+            let idle = resources::lease_left(db, subject).await?.is_zero();
+            let wanted = idle && resource.state == ResourceState::Terminating;
+            let step = wanted.then(|| ending::deprovision(&resource));
+            Ok(step.transpose()?.into_iter().collect())
         }
         stages::ISSUE => {
             let order = orders::find(db, subject).await?;

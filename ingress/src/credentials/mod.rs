@@ -27,6 +27,8 @@ pub enum Scope {
     OrdersRead,
     /// See resources.
     ResourcesRead,
+    /// Terminate resources.
+    ResourcesWrite,
     /// See invoices and download them.
     InvoicesRead,
     /// See the account.
@@ -47,10 +49,11 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
+        Self::ResourcesWrite,
         Self::InvoicesRead,
         Self::AccountRead,
         Self::AccountWrite,
@@ -67,6 +70,7 @@ impl Scope {
             Self::OrdersWrite => "orders:write",
             Self::OrdersRead => "orders:read",
             Self::ResourcesRead => "resources:read",
+            Self::ResourcesWrite => "resources:write",
             Self::InvoicesRead => "invoices:read",
             Self::AccountRead => "account:read",
             Self::AccountWrite => "account:write",

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use warp::http::{Response, StatusCode};
 use warp::{Filter, Rejection, Reply};
@@ -139,6 +140,10 @@ fn action_json(server: &Server) -> Value {
     json!({ "id": server.created.id, "command": "create_server", "status": server.action_status(), "error": error })
 }
 
+fn deletion_json(id: u64, at: DateTime<Utc>) -> Value {
+    json!({ "id": id, "command": "delete_server", "status": "success", "finished": at, "error": null })
+}
+
 async fn delayed(state: &State) {
     let latency = state.faults().latency_ms;
     tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -263,14 +268,30 @@ async fn get(id: u64, state: Arc<State>) -> Response<String> {
 
 async fn delete(id: u64, state: Arc<State>) -> Response<String> {
     delayed(&state).await;
-    match state.delete(id) {
-        Ok(true) => answer(StatusCode::OK, &json!({})),
-        Ok(false) => error(
+    let fault = state.faults().delete.pop_front();
+    let effect = match &fault {
+        Some(CreateFault::Status { after_effect, .. } | CreateFault::Hang { after_effect }) => {
+            *after_effect
+        }
+        _ => true,
+    };
+    let deleted = if effect { state.delete(id) } else { Ok(None) };
+    match (fault, deleted) {
+        (Some(CreateFault::Status { status, .. }), _) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            error(status, "fault", "switched on")
+        }
+        (Some(CreateFault::Hang { .. }), _) => {
+            tokio::time::sleep(HANG).await;
+            error(StatusCode::GATEWAY_TIMEOUT, "fault", "hung")
+        }
+        (_, Ok(Some(at))) => answer(StatusCode::OK, &json!({ "action": deletion_json(id, at) })),
+        (_, Ok(None)) => error(
             StatusCode::NOT_FOUND,
             "not_found",
             "there is no such server",
         ),
-        Err(failed) => error(
+        (_, Err(failed)) => error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "server_error",
             &failed.to_string(),
@@ -291,10 +312,14 @@ async fn usage(id: u64, state: Arc<State>) -> Response<String> {
 
 async fn action(id: u64, state: Arc<State>) -> Response<String> {
     delayed(&state).await;
-    found(
-        state.servers().by_id.get(&id),
-        |server| json!({ "action": action_json(server) }),
-    )
+    let servers = state.servers();
+    match servers.deleted.get(&id) {
+        Some(at) => answer(StatusCode::OK, &json!({ "action": deletion_json(id, *at) })),
+        None => found(
+            servers.by_id.get(&id),
+            |server| json!({ "action": action_json(server) }),
+        ),
+    }
 }
 
 async fn get_faults(state: Arc<State>) -> Response<String> {

@@ -26,9 +26,11 @@ pub struct Faults {
     pub down: bool,
     /// What becomes of the next calls to create, one each, in this order.
     pub create: VecDeque<CreateFault>,
+    /// What becomes of the next calls to delete, one each, in this order.
+    pub delete: VecDeque<CreateFault>,
 }
 
-/// What becomes of one call to create a server.
+/// What becomes of one call to create a server, or to delete one (`created` is then `deleted`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CreateFault {
@@ -101,6 +103,8 @@ pub(super) struct Server {
 pub(super) struct Servers {
     pub(super) by_id: BTreeMap<u64, Server>,
     by_token: HashMap<String, u64>,
+    /// When those that are gone were deleted.
+    pub(super) deleted: HashMap<u64, DateTime<Utc>>,
     last_id: u64,
 }
 
@@ -125,7 +129,10 @@ impl State {
                     listed_at: None,
                     fails: false,
                 }),
-                _ => drop(servers.by_id.remove(&created.id)),
+                _ => {
+                    servers.by_id.remove(&created.id);
+                    servers.deleted.insert(created.id, created.at);
+                }
             }
         }
         Ok(Self {
@@ -183,16 +190,20 @@ impl State {
         Ok(server)
     }
 
-    pub(super) fn delete(&self, id: u64) -> anyhow::Result<bool> {
-        let Some(server) = self.servers().by_id.remove(&id) else {
-            return Ok(false);
+    /// Deletes a server. Returns when that was; nothing if there is none.
+    pub(super) fn delete(&self, id: u64) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let mut servers = self.servers();
+        let Some(server) = servers.by_id.remove(&id) else {
+            return Ok(None);
         };
+        let at = Utc::now();
+        servers.deleted.insert(id, at);
         self.ledger.append(Entry {
             what: "delete".to_owned(),
-            at: Utc::now(),
+            at,
             ..server.created
         })?;
-        Ok(true)
+        Ok(Some(at))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod document;
 pub(crate) mod email;
+pub(crate) mod ending;
 pub(crate) mod intake;
 pub(crate) mod invoice;
 pub(crate) mod order;

@@ -363,6 +363,8 @@ fn planned_resource(
         fence: 0,
         lease_until_ms: None,
         activated_at: None,
+        terminating_since: None,
+        terminated_at: None,
         created_at: now,
         updated_at: now,
     })

@@ -306,7 +306,9 @@ impl Attempt<'_> {
         };
         let recorded = resources::record(&transaction, self.resource.id, self.fence, outcome).await;
         self.fenced(recorded.context("record the outcome")?)?;
-        if resources::unfinished(&transaction, order_id).await? == 0 {
+        // An order that is taken back meanwhile does not complete any more.
+        let wanted = order.state != OrderState::Cancelling;
+        if wanted && resources::unfinished(&transaction, order_id).await? == 0 {
             orders::advance(&transaction, &order, OrderState::Completed, None, None).await?;
             stages::done(&transaction, order_id, stages::PROVISION).await?;
         }

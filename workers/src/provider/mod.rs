@@ -7,6 +7,8 @@ mod simulated;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 #[cfg(test)]
 pub(crate) use simulated::CALL_TIMEOUT;
 pub(crate) use simulated::Simulated;
@@ -69,6 +71,7 @@ pub(crate) struct Listed {
 }
 
 /// The adapters.
+#[derive(Clone)]
 pub(crate) enum Provider {
     Simulated(Simulated),
     #[cfg(test)]
@@ -103,6 +106,19 @@ impl Provider {
             Self::Simulated(provider) => provider.list().await,
             #[cfg(test)]
             Self::Fake(provider) => provider.list().await,
+        }
+    }
+
+    /// Deletes a server with everything on it. Returns when that was, by the clock of the provider, if it
+    /// says so. One that is gone is no error.
+    pub(crate) async fn delete(
+        &self,
+        external_id: &str,
+    ) -> Result<Option<DateTime<Utc>>, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.delete(external_id).await,
+            #[cfg(test)]
+            Self::Fake(provider) => provider.delete(external_id).await,
         }
     }
 

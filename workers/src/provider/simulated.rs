@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Request, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
@@ -28,6 +29,7 @@ const NOT_FOUND: &str = "not_found";
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// The adapter for the simulated provider.
+#[derive(Clone)]
 pub(crate) struct Simulated {
     http: reqwest::Client,
     base: Url,
@@ -59,6 +61,8 @@ struct ActionAnswer {
 
 #[derive(Deserialize)]
 struct Action {
+    /// When it ended.
+    finished: Option<DateTime<Utc>>,
     error: Option<ErrorDetails>,
 }
 
@@ -158,6 +162,27 @@ impl Simulated {
             answer => answer?,
         };
         self.explained(answer.server.into()).await
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        external_id: &str,
+    ) -> Result<Option<DateTime<Utc>>, ProviderError> {
+        let path = format!("v1/servers/{external_id}");
+        let answer = match self.send(self.http.delete(self.url(&path))).await {
+            // It was deleted before: the action still tells when.
+            Err(ProviderError::Rejected { code, .. }) if code == NOT_FOUND => {
+                let path = format!("v1/actions/{external_id}");
+                self.send::<ActionAnswer>(self.http.get(self.url(&path)))
+                    .await
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(ActionAnswer { action }) => Ok(action.finished),
+            Err(ProviderError::Rejected { code, .. }) if code == NOT_FOUND => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The server; if it failed, with the reason that its action gives.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::gate::point;
 use crate::provider::{CALL_TIMEOUT, CreateRequest, Listed, ProviderError, Server, ServerState};
 
@@ -190,6 +192,17 @@ impl Cloud {
             order_label: None,
         });
         Ok(listed.collect())
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        external_id: &str,
+    ) -> Result<Option<DateTime<Utc>>, ProviderError> {
+        point("delete").await;
+        let mut state = self.state();
+        state.is_mute()?;
+        state.servers.retain(|server| server.id != external_id);
+        Ok(None)
     }
 
     pub(crate) async fn poll(&self, external_id: &str) -> Result<Server, ProviderError> {

@@ -15,7 +15,7 @@ pub(super) async fn current_steps(db: &DatabaseConnection, failed: bool) -> Vec<
     let mut steps = Vec::new();
     for stage in stages.all(db).await.unwrap() {
         let wanted = match stage.state {
-            StageState::Done => false,
+            StageState::Done | StageState::Cancelled => false,
             StageState::Failed => failed,
             StageState::Pending | StageState::Running | StageState::Retrying => true,
         };

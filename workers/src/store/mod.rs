@@ -12,6 +12,7 @@ pub mod orders;
 pub mod parked;
 pub mod payments;
 pub mod publishers;
+pub(crate) mod requests;
 pub mod resources;
 pub mod stages;
 pub mod tickets;

@@ -30,7 +30,7 @@ pub(crate) fn allowed(from: OrderState, to: OrderState) -> bool {
         }
         // Parked, not over: a replay goes on.
         Failed => matches!(to, Queued | Provisioning | Completed | Cancelling),
-        Cancelling => matches!(to, Cancelled | Failed),
+        Cancelling => to == Cancelled,
         Completed | Rejected | Cancelled => false,
     }
 }

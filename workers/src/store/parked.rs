@@ -12,7 +12,8 @@ use entity::{audit_entry, order};
 use schemas::email::EmailSend;
 use schemas::invoice::invoice_id;
 use schemas::problem::{self, Problem};
-use schemas::topology;
+use schemas::provision::{ResourceDeprovision, ResourceProvision};
+use schemas::{Message, topology};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait,
@@ -37,6 +38,7 @@ pub(crate) async fn take_over(
             .await?
             .map(|ticket| ticket.account_id),
     };
+    let deprovision: Option<ResourceDeprovision> = serde_json::from_slice(&parked.body).ok();
     let mail: Option<EmailSend> = serde_json::from_slice(&parked.body).ok();
     let mail = mail.map(|mail| mail.delivery_id);
     let parked_at = parked.parked_at.trunc_subsecs(3);
@@ -92,6 +94,10 @@ pub(crate) async fn take_over(
                 let subject = mail.map_or(invoice_id(subject), |mail| mail.subject_id);
                 stages::failed(&transaction, subject, stages::DELIVER, error).await?;
             }
+            Some(stages::TERMINATE) => {
+                let subject = deprovision.map_or(subject, |body| body.resource_id);
+                stages::failed(&transaction, subject, stages::TERMINATE, error).await?;
+            }
             Some(stages::RENDER) => {
                 stages::failed(&transaction, invoice_id(subject), stages::RENDER, error).await?;
             }
@@ -133,7 +139,11 @@ fn stage_of(queue: &str) -> Option<&'static str> {
         .iter()
         .find(|known| known.name == queue)?;
     Some(match queue.pool {
+        _ if [topology::ORDER_CANCEL, topology::RESOURCE_TERMINATE].contains(queue) => return None,
         topology::Pool::Order => stages::PLACE,
+        topology::Pool::Provider if queue.key.starts_with(ResourceDeprovision::KIND) => {
+            stages::TERMINATE
+        }
         topology::Pool::Provider => stages::PROVISION,
         topology::Pool::Invoice => stages::ISSUE,
         topology::Pool::Document => stages::RENDER,
@@ -211,7 +221,7 @@ pub async fn find(
 pub(crate) async fn stops(db: &impl ConnectionTrait, order_id: Uuid) -> Result<bool, DbErr> {
     use parked_message::Column;
     let queues = topology::WORK_QUEUES.iter();
-    let queues = queues.filter(|queue| queue.pool == topology::Pool::Provider);
+    let queues = queues.filter(|queue| queue.key.starts_with(ResourceProvision::KIND));
     let waiting = parked_message::Entity::find()
         .filter(Column::CorrelationId.eq(order_id))
         .filter(Column::Queue.is_in(queues.map(|queue| queue.name)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use entity::order::{self, OrderState};
 use entity::resource::{self, ResourceState};
 use sea_orm::sea_query::Expr;
@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::now_ms;
+use super::{now_ms, stages};
 
 pub(crate) async fn find(
     db: &impl ConnectionTrait,
@@ -54,13 +54,14 @@ pub(crate) async fn with_external_id(
     let count = resource::Entity::find()
         .filter(resource::Column::Provider.eq(provider))
         .filter(resource::Column::ExternalId.eq(external_id))
+        .filter(resource::Column::State.ne(ResourceState::Terminated))
         .count(db)
         .await?;
     Ok(count > 0)
 }
 
-/// The orders whose resources at a provider are still being created by itself: a server of theirs
-/// may not be known yet.
+/// The orders whose resources at a provider are still being created or deleted by itself: a server of
+/// theirs may not be known yet.
 pub(crate) async fn orders_under_way(
     db: &impl ConnectionTrait,
     provider: &str,
@@ -80,7 +81,9 @@ pub(crate) async fn orders_under_way(
         .column(resource::Column::OrderId)
         .distinct()
         .filter(resource::Column::Provider.eq(provider))
-        .filter(resource::Column::State.eq(ResourceState::Creating))
+        .filter(
+            resource::Column::State.is_in([ResourceState::Creating, ResourceState::Terminating]),
+        )
         .filter(resource::Column::OrderId.in_subquery(alive))
         .into_tuple()
         .all(db)
@@ -116,7 +119,7 @@ pub(crate) async fn claim(
         .col_expr(resource::Column::UpdatedAt, Expr::value(Utc::now()))
         .filter(resource::Column::Id.eq(resource.id))
         .filter(resource::Column::Fence.eq(resource.fence))
-        .filter(resource::Column::State.eq(ResourceState::Creating))
+        .filter(resource::Column::State.eq(resource.state))
         .filter(free)
         .exec(db)
         .await?;
@@ -159,7 +162,7 @@ pub(crate) async fn record(
         .col_expr(Column::UpdatedAt, Expr::value(now))
         .filter(Column::Id.eq(id))
         .filter(Column::Fence.eq(fence))
-        .filter(Column::State.eq(ResourceState::Creating));
+        .filter(Column::State.is_in([ResourceState::Creating, ResourceState::Terminating]));
     if !matches!(outcome, Outcome::Unknown) {
         update = update.col_expr(Column::OutcomeUnknown, Expr::value(false));
     }
@@ -167,12 +170,75 @@ pub(crate) async fn record(
         update = update.col_expr(Column::ExternalId, Expr::value(external_id));
     }
     if let Outcome::Active { address, .. } = outcome {
+        // What is given up meanwhile is not in use any more.
+        let creating = Column::State.into_expr().eq(ResourceState::Creating);
+        let state = Expr::case(creating, Expr::value(ResourceState::Active));
         update = update
-            .col_expr(Column::State, Expr::value(ResourceState::Active))
+            .col_expr(
+                Column::State,
+                state.finally(Column::State.into_expr()).into(),
+            )
             .col_expr(Column::Address, Expr::value(address))
             .col_expr(Column::ActivatedAt, Expr::value(now));
     }
     Ok(update.exec(db).await?.rows_affected > 0)
+}
+
+/// Gives resources up that are there or on their way, and says that they are to be deleted. Which of
+/// them, the condition says.
+pub(crate) async fn give_up(
+    db: &impl ConnectionTrait,
+    which: sea_orm::sea_query::SimpleExpr,
+    at: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    use resource::Column;
+    let alive = [
+        ResourceState::Creating,
+        ResourceState::Active,
+        ResourceState::Suspended,
+        ResourceState::Lost,
+    ];
+    let ids: Vec<Uuid> = resource::Entity::find()
+        .filter(which)
+        .filter(Column::State.is_in(alive))
+        .select_only()
+        .column(Column::Id)
+        .into_tuple()
+        .all(db)
+        .await?;
+    resource::Entity::update_many()
+        .col_expr(Column::State, Expr::value(ResourceState::Terminating))
+        .col_expr(Column::TerminatingSince, Expr::value(at))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.is_in(ids.iter().copied()))
+        .exec(db)
+        .await?;
+    for id in ids {
+        stages::pending(db, id, stages::TERMINATE).await?;
+    }
+    Ok(())
+}
+
+/// Records that a resource is deleted, if the writer still holds the lease. False: it was fenced out.
+pub(crate) async fn terminated(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    fence: i64,
+    at: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    use resource::Column;
+    let terminated = resource::Entity::update_many()
+        .col_expr(Column::State, Expr::value(ResourceState::Terminated))
+        .col_expr(Column::TerminatedAt, Expr::value(at))
+        .col_expr(Column::LeaseUntilMs, Expr::value(None::<i64>))
+        .col_expr(Column::OutcomeUnknown, Expr::value(false))
+        .col_expr(Column::UpdatedAt, Expr::value(Utc::now()))
+        .filter(Column::Id.eq(id))
+        .filter(Column::Fence.eq(fence))
+        .filter(Column::State.eq(ResourceState::Terminating))
+        .exec(db)
+        .await?;
+    Ok(terminated.rows_affected > 0)
 }
 
 /// What became of an attempt to create a resource. Every one gives the lease back.

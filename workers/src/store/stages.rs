@@ -23,6 +23,8 @@ pub const ISSUE: &str = "issue";
 pub const RENDER: &str = "render";
 /// The invoice is mailed, or what was said in a ticket. Subject: the invoice or the message.
 pub const DELIVER: &str = "deliver";
+/// A resource is deleted at its provider. Subject: the resource.
+pub const TERMINATE: &str = "terminate";
 /// What was done to a ticket from the command line or by itself is published. Subject: what was done.
 pub const ANNOUNCE: &str = "announce";
 
@@ -32,6 +34,8 @@ const MOVING: [StageState; 3] = [
     StageState::Running,
     StageState::Retrying,
 ];
+/// The states that a stage never leaves.
+const OVER: [StageState; 2] = [StageState::Done, StageState::Cancelled];
 /// The longest pause between two checks of a stage is its patience times two to this power.
 const MOST_DOUBLINGS: i32 = 8;
 
@@ -143,13 +147,22 @@ fn update() -> OnConflict {
         .to_owned()
 }
 
-/// Writes the row, but never over a stage that is done: whoever comes late does not turn it back.
+/// A stage that is not needed any more, unless it is done already.
+pub(crate) async fn cancelled(
+    db: &impl ConnectionTrait,
+    subject: Uuid,
+    name: &str,
+) -> Result<(), DbErr> {
+    write(db, row(subject, name, StageState::Cancelled, 0), update()).await
+}
+
+/// Writes the row, but never over a stage that is over: whoever comes late does not turn it back.
 async fn write(
     db: &impl ConnectionTrait,
     row: stage::ActiveModel,
     mut update: OnConflict,
 ) -> Result<(), DbErr> {
-    update.action_and_where(stage::Column::State.ne(StageState::Done));
+    update.action_and_where(stage::Column::State.is_not_in(OVER));
     let written = stage::Entity::insert(row)
         .on_conflict(update)
         .exec_without_returning(db)

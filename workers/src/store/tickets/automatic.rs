@@ -6,7 +6,7 @@
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use entity::ticket_message::Author;
-use entity::{invoice, order, ticket};
+use entity::{invoice, order, resource, ticket};
 use schemas::ticket::{Category, Priority, TicketStatus};
 use schemas::values::Locale;
 use sea_orm::{
@@ -88,7 +88,8 @@ async fn failed(db: &impl ConnectionTrait) -> Result<Vec<Failed>, DbErr> {
         )
     };
     let (orders, invoices) = (of("order", "order_id"), of("invoice", "invoice_id"));
-    let sql = format!("{orders} UNION ALL {invoices} LIMIT {AT_ONCE}");
+    let resources = of("resource", "resource_id");
+    let sql = format!("{orders} UNION ALL {resources} UNION ALL {invoices} LIMIT {AT_ONCE}");
     Failed::find_by_statement(Statement::from_string(backend, sql))
         .all(db)
         .await
@@ -99,8 +100,10 @@ async fn settled(db: &impl ConnectionTrait) -> Result<Vec<ticket::Model>, DbErr>
     let backend = db.get_database_backend();
     let sql = format!(
         "SELECT t.* FROM ticket t
-         JOIN stage s ON s.subject_id = COALESCE(t.order_id, t.invoice_id) AND s.name = t.stage
-         WHERE t.stage IS NOT NULL AND t.status <> 'closed' AND s.state = 'done' LIMIT {AT_ONCE}"
+         JOIN stage s ON s.subject_id = COALESCE(t.order_id, t.resource_id, t.invoice_id)
+            AND s.name = t.stage
+         WHERE t.stage IS NOT NULL AND t.status <> 'closed' AND s.state IN ('done', 'cancelled')
+         LIMIT {AT_ONCE}"
     );
     let mut tickets = ticket::Entity::find()
         .from_raw_sql(Statement::from_string(backend, sql))
@@ -134,14 +137,22 @@ impl Keeper<'_> {
         }
         let order = order::Entity::find_by_id(*subject_id).one(db).await?;
         let invoice = invoice::Entity::find_by_id(*subject_id).one(db).await?;
-        let (account_id, what, trace_id, category) = match (&order, &invoice) {
-            (Some(order), _) => (
+        let resource = resource::Entity::find_by_id(*subject_id).one(db).await?;
+        let nothing = None;
+        let (account_id, what, trace_id, category) = match (&order, &resource, &invoice) {
+            (Some(order), _, _) => (
                 order.account_id,
                 &order.name,
                 &order.trace_id,
                 Category::Technical,
             ),
-            (None, Some(invoice)) => {
+            (None, Some(resource), _) => (
+                resource.account_id,
+                &resource.name,
+                &nothing,
+                Category::Technical,
+            ),
+            (None, None, Some(invoice)) => {
                 let number = invoice
                     .number
                     .as_ref()
@@ -153,7 +164,7 @@ impl Keeper<'_> {
                     Category::Billing,
                 )
             }
-            (None, None) => return Ok(None),
+            (None, None, None) => return Ok(None),
         };
         let account = catalog::account(db, account_id).await?;
         let account = account.context("the account is gone")?;
@@ -169,7 +180,7 @@ impl Keeper<'_> {
             priority: priority.to_string(),
             status: TicketStatus::Open.to_string(),
             order_id: order.as_ref().map(|order| order.id),
-            resource_id: None,
+            resource_id: resource.as_ref().map(|resource| resource.id),
             invoice_id: invoice.as_ref().map(|invoice| invoice.id),
             follows: None,
             stage: Some(name.clone()),

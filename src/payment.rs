@@ -134,8 +134,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 }
             }
             if !json {
-                let paid: i64 = payments.iter().map(|row| row.amount_minor).sum();
-                println!("{} is open", money(invoice.total_minor - paid));
+                let balance = payments::Balance::of(&db, &invoice).await?;
+                println!("{} is open", money(balance.open()));
             }
         }
     }

@@ -198,6 +198,7 @@ async fn seed_issuer(db: &impl ConnectionTrait) -> anyhow::Result<()> {
         bic: Set("BYLADEM1001".to_owned()),
         time_zone: Set("Europe/Berlin".to_owned()),
         invoice_prefix: Set("INV-".to_owned()),
+        credit_note_prefix: Set("CN-".to_owned()),
         tax_exempt: Set(false),
         logo_png: Set(Some(
             include_bytes!("../workers/templates/invoice/example-logo.png").to_vec(),

@@ -16,7 +16,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Proves that every series of invoice numbers is without gap and in the order of time. Exit
+    /// Proves that every series of numbers of invoices and credit notes is without gap and in the order of time. Exit
     /// code 1 if one is not.
     Audit {
         /// As JSON.
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         if json {
             let line = serde_json::json!({
                 "issuer_id": audited.issuer_id,
+                "kind": audited.kind,
                 "year": audited.year,
                 "last_number": audited.last_number,
                 "invoices": audited.invoices,
@@ -44,10 +45,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             println!("{line}");
         } else {
             println!(
-                "issuer {} year {}: {} invoices, numbers 1 to {}, {}",
+                "issuer {} {} {}: {} {}, numbers 1 to {}, {}",
                 audited.issuer_id,
+                audited.kind,
                 audited.year,
                 audited.invoices,
+                if audited.kind == "invoice" {
+                    "invoices"
+                } else {
+                    "credit notes"
+                },
                 audited.last_number,
                 if audited.faults.is_empty() {
                     "no gap"

@@ -2,6 +2,18 @@
 
 use sea_orm::entity::prelude::*;
 
+/// What a document of sale is (UNCL 1001: 380, 381).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum InvoiceKind {
+    /// It says what is owed.
+    #[sea_orm(string_value = "invoice")]
+    Invoice,
+    /// It takes an invoice back, or a part of it.
+    #[sea_orm(string_value = "credit_note")]
+    CreditNote,
+}
+
 /// Whether an invoice is issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -45,6 +57,10 @@ pub struct Model {
     /// The invoice.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
+    /// Whether it is an invoice or a credit note.
+    pub kind: InvoiceKind,
+    /// The invoice that a credit note corrects.
+    pub corrects: Option<Uuid>,
     /// Who owes.
     pub account_id: Uuid,
     /// The order it is for; an order has one invoice.
@@ -79,6 +95,8 @@ pub struct Model {
     pub content: String,
     /// The trace it was issued in, in hex.
     pub trace_id: Option<String>,
+    /// When its document was first handed out over the API.
+    pub fetched_at: Option<DateTimeUtc>,
     /// When it was drafted.
     pub created_at: DateTimeUtc,
 }

@@ -39,6 +39,8 @@ pub struct Model {
     pub time_zone: String,
     /// What its invoice numbers begin with: `INV-`.
     pub invoice_prefix: String,
+    /// What the numbers of its credit notes begin with: `CN-`.
+    pub credit_note_prefix: String,
     /// Whether it charges no VAT at all (small business).
     pub tax_exempt: bool,
     /// Logo as PNG.

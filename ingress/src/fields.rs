@@ -150,6 +150,15 @@ impl Fields {
         self.parsed(name, "must be a day such as 2026-12-31")
     }
 
+    /// A day that must be there.
+    pub(crate) fn required_day(&mut self, name: &'static str) -> Option<NaiveDate> {
+        let day = self.day(name);
+        if day.is_none() && !self.errors.iter().any(|error| error.field == name) {
+            self.wrong(name, "is required");
+        }
+        day
+    }
+
     fn parsed<T: FromStr>(&mut self, name: &'static str, reason: &str) -> Option<T> {
         let value = self.take(name).filter(|value| !value.is_null())?;
         let parsed = value.as_str().and_then(|text| text.parse().ok());

@@ -30,6 +30,8 @@ pub(crate) struct InvoiceItem {
     pub(crate) tax: Option<Money>,
     /// To be paid.
     pub(crate) total: Option<Money>,
+    /// What was credited of it.
+    pub(crate) credited: Option<Money>,
     /// What was paid.
     pub(crate) paid: Option<Money>,
     /// What is still to be paid.
@@ -55,12 +57,47 @@ pub(crate) struct InvoiceLinks {
 pub(crate) struct InvoiceDetails {
     #[serde(flatten)]
     pub(crate) invoice: InvoiceItem,
+    #[serde(flatten)]
+    pub(crate) parts: Parts,
+    pub(crate) payments: Vec<PaymentItem>,
+    pub(crate) credit_notes: Vec<CreditLink>,
+}
+
+/// What is on a document and where it is.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Parts {
     pub(crate) lines: Vec<LineItem>,
-    /// The steps of the issued invoice, in their order.
+    /// The steps of what is issued, in their order.
     pub(crate) stages: Vec<StageItem>,
     pub(crate) deliveries: Vec<DeliveryItem>,
     pub(crate) document: Option<DocumentItem>,
-    pub(crate) payments: Vec<PaymentItem>,
+}
+
+/// A credit note that corrects an invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreditNoteLink")]
+pub(crate) struct CreditLink {
+    id: Uuid,
+    number: Option<String>,
+    /// What is credited, tax included.
+    total: Option<Money>,
+}
+
+impl CreditLink {
+    pub(crate) fn of(note: &invoice::Model) -> Self {
+        Self {
+            id: note.id,
+            number: note.number.clone(),
+            total: money(note.total_minor, &note.currency),
+        }
+    }
+}
+
+/// What was paid and credited of an invoice, in minor units.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settled {
+    pub(crate) paid: i64,
+    pub(crate) credited: i64,
 }
 
 /// A line of an invoice.
@@ -128,13 +165,17 @@ pub(crate) fn money(minor: i64, currency: &str) -> Option<Money> {
     Some(Money::new(minor, currency.parse::<Currency>().ok()?))
 }
 
-pub(crate) fn item(invoice: invoice::Model, paid: i64, today: NaiveDate) -> InvoiceItem {
+pub(crate) fn item(invoice: invoice::Model, settled: Settled, today: NaiveDate) -> InvoiceItem {
+    let Settled { paid, credited } = settled;
     let amount = |minor| money(minor, &invoice.currency);
     let open = match invoice.state {
         InvoiceState::Voided | InvoiceState::Credited => 0,
-        InvoiceState::Draft | InvoiceState::Issued => invoice.total_minor - paid,
+        InvoiceState::Draft | InvoiceState::Issued => {
+            (invoice.total_minor - credited - paid).max(0)
+        }
     };
     InvoiceItem {
+        credited: amount(credited),
         paid: amount(paid),
         open: amount(open),
         overdue: is_overdue(open, invoice.due_date, today),

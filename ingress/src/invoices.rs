@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use chrono::{NaiveDate, Utc};
-use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::invoice::{self, InvoiceKind, InvoiceState, PaymentState};
 use entity::{document, email_delivery, invoice_line, issuer, payment, stage};
 use schemas::values::TimeZone;
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     Select,
@@ -19,7 +20,8 @@ use crate::error::ApiError;
 use crate::export;
 use crate::fields::Fields;
 use crate::invoice_items::{
-    DocumentItem, InvoiceDetails, delivery_item, item, line_item, payment_item,
+    CreditLink, DocumentItem, InvoiceDetails, InvoiceItem, Parts, Settled, delivery_item, item,
+    line_item, payment_item,
 };
 use crate::orders::stage_items;
 use crate::page::{Page, PageRequest};
@@ -40,36 +42,51 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let page = query.finish(page)?;
     let rows = page.of(chosen, invoice::Column::CreatedAt, invoice::Column::Id);
     let rows = rows.all(&call.state.db).await?;
-    let paid = paid(&call.state.db, rows.iter().map(|row| row.id)).await?;
-    let today = today(&call.state.db).await?;
+    let items = items(&call.state.db, &rows).await?;
     Ok(reply::ok(&Page::new(
         rows,
         page,
         |row| (row.created_at, row.id),
-        |row| {
-            let paid = paid.get(&row.id).copied().unwrap_or_default();
-            item(row, paid, today)
-        },
+        items,
     )))
 }
 
-/// What was paid for each of these invoices, in minor units.
-async fn paid(
+/// What makes the items of these invoices: what was paid and credited of each, and the day it is.
+pub(crate) async fn items(
     db: &DatabaseConnection,
-    invoices: impl Iterator<Item = Uuid>,
-) -> Result<HashMap<Uuid, i64>, DbErr> {
+    rows: &[invoice::Model],
+) -> Result<impl Fn(invoice::Model) -> InvoiceItem + use<>, DbErr> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let mut settled: HashMap<Uuid, Settled> = HashMap::new();
     let payments: Vec<(Uuid, i64)> = payment::Entity::find()
-        .filter(payment::Column::InvoiceId.is_in(invoices))
+        .filter(payment::Column::InvoiceId.is_in(ids.iter().copied()))
         .select_only()
         .columns([payment::Column::InvoiceId, payment::Column::AmountMinor])
         .into_tuple()
         .all(db)
         .await?;
-    let mut paid = HashMap::new();
     for (invoice, amount) in payments {
-        *paid.entry(invoice).or_default() += amount;
+        settled.entry(invoice).or_default().paid += amount;
     }
-    Ok(paid)
+    let credits: Vec<(Option<Uuid>, i64)> = invoice::Entity::find()
+        .filter(invoice::Column::Corrects.is_in(ids))
+        .filter(invoice::Column::State.ne(InvoiceState::Draft))
+        .select_only()
+        .columns([invoice::Column::Corrects, invoice::Column::TotalMinor])
+        .into_tuple()
+        .all(db)
+        .await?;
+    for (invoice, amount) in credits {
+        settled
+            .entry(invoice.unwrap_or_default())
+            .or_default()
+            .credited += amount;
+    }
+    let today = today(db).await?;
+    Ok(move |row: invoice::Model| {
+        let settled = settled.get(&row.id).copied().unwrap_or_default();
+        item(row, settled, today)
+    })
 }
 
 /// The day it is where the seller is.
@@ -85,13 +102,14 @@ async fn today(db: &DatabaseConnection) -> Result<NaiveDate, DbErr> {
 
 /// The issued invoices of an account that a query asks for.
 fn chosen(query: &mut Fields, account_id: Uuid) -> Select<invoice::Entity> {
-    use invoice::Column::{AccountId, IssueDate, OrderId, Payment, State};
+    use invoice::Column::{AccountId, IssueDate, Kind, OrderId, Payment, State};
     let status: Option<InvoiceState> = query.one_of("status");
     let payment: Option<PaymentState> = query.one_of("payment");
     let order_id = query.id("order_id");
     let (from, until) = (query.day("issued_from"), query.day("issued_until"));
     let mut chosen = invoice::Entity::find()
         .filter(AccountId.eq(account_id))
+        .filter(Kind.eq(InvoiceKind::Invoice))
         .filter(State.ne(InvoiceState::Draft));
     if let Some(status) = status {
         chosen = chosen.filter(State.eq(status));
@@ -113,7 +131,41 @@ fn chosen(query: &mut Fields, account_id: Uuid) -> Select<invoice::Entity> {
 
 /// Shows one invoice.
 pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
-    let (invoice, db) = (own(&call).await?, &call.state.db);
+    let invoice = own(&call, InvoiceKind::Invoice).await?;
+    Ok(reply::ok(&details(&call.state.db, invoice).await?))
+}
+
+/// An invoice with everything about it.
+pub(crate) async fn details(
+    db: &DatabaseConnection,
+    invoice: invoice::Model,
+) -> Result<InvoiceDetails, DbErr> {
+    let payments = payment::Entity::find()
+        .filter(payment::Column::InvoiceId.eq(invoice.id))
+        .order_by_asc(payment::Column::RecordedAt)
+        .all(db)
+        .await?;
+    let credit_notes = invoice::Entity::find()
+        .filter(invoice::Column::Corrects.eq(invoice.id))
+        .filter(invoice::Column::State.ne(InvoiceState::Draft))
+        .order_by_asc(invoice::Column::Sequence)
+        .all(db)
+        .await?;
+    let parts = parts(db, &invoice).await?;
+    let items = items(db, std::slice::from_ref(&invoice)).await?;
+    Ok(InvoiceDetails {
+        credit_notes: credit_notes.iter().map(CreditLink::of).collect(),
+        payments: payments.into_iter().map(payment_item).collect(),
+        parts,
+        invoice: items(invoice),
+    })
+}
+
+/// What an invoice and a credit note have alike.
+pub(crate) async fn parts(
+    db: &DatabaseConnection,
+    invoice: &invoice::Model,
+) -> Result<Parts, DbErr> {
     let lines = invoice_line::Entity::find()
         .filter(invoice_line::Column::InvoiceId.eq(invoice.id))
         .order_by_asc(invoice_line::Column::Position)
@@ -146,37 +198,51 @@ pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
         template_version,
         renderer_version,
     };
-    let payments = payment::Entity::find()
-        .filter(payment::Column::InvoiceId.eq(invoice.id))
-        .order_by_asc(payment::Column::RecordedAt)
-        .all(db)
-        .await?;
-    let paid = payments.iter().map(|payment| payment.amount_minor).sum();
-    let today = today(db).await?;
-    let currency = invoice.currency.clone();
-    let line = |line| line_item(line, &currency);
-    Ok(reply::ok(&InvoiceDetails {
+    let line = |line| line_item(line, &invoice.currency);
+    Ok(Parts {
         lines: lines.into_iter().map(line).collect(),
         stages: stage_items(&STAGES, &stages),
         deliveries: deliveries.into_iter().map(delivery_item).collect(),
         document: document.map(document_item),
-        payments: payments.into_iter().map(payment_item).collect(),
-        invoice: item(invoice, paid, today),
-    }))
+    })
 }
 
 /// Downloads the PDF, byte for byte as it was mailed. Its hash is its `ETag`.
 pub(crate) async fn pdf(call: Call) -> Result<Response, ApiError> {
-    let invoice = own(&call).await?;
+    let invoice = own(&call, InvoiceKind::Invoice).await?;
+    if invoice.state == InvoiceState::Voided {
+        return Err(ApiError::conflict(
+            "The invoice was withdrawn before it left the house.",
+        ));
+    }
+    hand_out(&call.state.db, invoice).await
+}
+
+/// The PDF, after it is noted that it leaves the house.
+pub(crate) async fn hand_out(
+    db: &DatabaseConnection,
+    invoice: invoice::Model,
+) -> Result<Response, ApiError> {
     let document = document::Entity::find()
         .filter(document::Column::InvoiceId.eq(invoice.id))
-        .one(&call.state.db)
+        .one(db)
         .await?;
     let document = document.ok_or_else(|| {
         ApiError::not_ready(
             "The PDF of this invoice is being made. See the stage render of the invoice.",
         )
     })?;
+    if invoice.fetched_at.is_none() {
+        let noted = invoice::Entity::update_many()
+            .col_expr(invoice::Column::FetchedAt, Expr::value(Utc::now()))
+            .filter(invoice::Column::Id.eq(invoice.id))
+            .filter(invoice::Column::State.ne(InvoiceState::Voided))
+            .exec(db)
+            .await?;
+        if noted.rows_affected == 0 {
+            return Err(ApiError::not_found("invoice"));
+        }
+    }
     let name = invoice.number.as_deref().unwrap_or("invoice");
     let plain = |c: char| match c.is_ascii_alphanumeric() || "-.".contains(c) {
         true => c,
@@ -192,12 +258,17 @@ pub(crate) async fn pdf(call: Call) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// The invoice in the path, if it is the caller's and issued.
-async fn own(call: &Call) -> Result<invoice::Model, ApiError> {
-    invoice::Entity::find_by_id(call.id("invoice")?)
+/// The invoice or credit note in the path, if it is the caller's and issued.
+pub(crate) async fn own(call: &Call, kind: InvoiceKind) -> Result<invoice::Model, ApiError> {
+    let what = match kind {
+        InvoiceKind::Invoice => "invoice",
+        InvoiceKind::CreditNote => "credit note",
+    };
+    invoice::Entity::find_by_id(call.id(what)?)
         .filter(invoice::Column::AccountId.eq(call.account()?))
+        .filter(invoice::Column::Kind.eq(kind))
         .filter(invoice::Column::State.ne(InvoiceState::Draft))
         .one(&call.state.db)
         .await?
-        .ok_or_else(|| ApiError::not_found("invoice"))
+        .ok_or_else(|| ApiError::not_found(what))
 }

@@ -31,6 +31,9 @@ pub(crate) struct RequestItem {
     /// The order, resource or invoice that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_id: Option<Uuid>,
+    /// Why it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// What it made.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_id: Option<Uuid>,
@@ -97,12 +100,13 @@ async fn show(state: &State, id: Uuid, account: Uuid) -> Result<Response, ApiErr
     }
 }
 
-fn early(id: Uuid, requested_at: DateTime<Utc>) -> RequestItem {
+pub(crate) fn early(id: Uuid, requested_at: DateTime<Utc>) -> RequestItem {
     RequestItem {
         id,
         status: text(&RequestStatus::Accepted),
         kind: None,
         subject_id: None,
+        note: None,
         result_id: None,
         problem: None,
         requested_at,
@@ -111,13 +115,14 @@ fn early(id: Uuid, requested_at: DateTime<Utc>) -> RequestItem {
     }
 }
 
-fn item(row: &request::Model) -> RequestItem {
+pub(crate) fn item(row: &request::Model) -> RequestItem {
     let problem = row.problem.as_deref();
     RequestItem {
         id: row.id,
         status: text(&row.status),
         kind: Some(row.kind.clone()),
         subject_id: row.subject_id,
+        note: row.note.clone(),
         result_id: row.result_id,
         problem: problem.and_then(|json| serde_json::from_str(json).ok()),
         requested_at: row.requested_at,

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use entity::invoice::{InvoiceState, PaymentState};
 use entity::order::OrderState;
 use entity::request::RequestStatus;
+use schemas::invoice::{CreditNoteRequest, PaymentRequest, VoidRequest};
 use schemas::order::OrderRequest;
 use schemas::ticket::{
     Category, HandlingRequest, Priority, ReplyRequest, TicketRequest, TicketStatus,
@@ -18,11 +19,12 @@ use crate::route::{Content, Route};
 use crate::schema::States;
 use crate::staff_tickets::Overdue;
 use crate::{
-    accounts, api_keys, audit_entries, docs, endings, health, invoice_items, invoices, offerings,
-    orders, place_order, raise_ticket, requests, resources, staff_tickets, statements,
-    ticket_items, tickets,
+    accounts, api_keys, audit_entries, credit_notes, docs, endings, health, invoice_items,
+    invoices, offerings, orders, place_order, raise_ticket, requests, resources, staff_billing,
+    staff_tickets, statements, ticket_items, tickets,
 };
 
+const KEY: &str = "Idempotency-Key";
 const PREFER: &str = "wait=N waits up to N seconds (at most 20) for a change.";
 
 impl Route {
@@ -125,6 +127,74 @@ pub(crate) fn routes() -> Vec<Route> {
             .scope(Scope::InvoicesRead)
             .answer(200, "The PDF.", Content::Media("application/pdf"))
             .conflict("The PDF is being made."),
+        Route::new(Method::GET, "/v1/credit-notes", "listCreditNotes", credit_notes::list)
+            .about("Lists the credit notes of the account, newest first.")
+            .scope(Scope::InvoicesRead)
+            .query::<Uuid>("invoice_id", "Only those that correct this invoice.")
+            .paged::<credit_notes::CreditNoteItem>("A page of credit notes."),
+        Route::new(Method::GET, "/v1/credit-notes/{id}", "getCreditNote", credit_notes::get)
+            .about("Shows a credit note with its lines, and where its mails are.")
+            .scope(Scope::InvoicesRead)
+            .json::<credit_notes::CreditNoteDetails>(200, "The credit note."),
+        Route::new(Method::GET, "/v1/credit-notes/{id}/pdf", "getCreditNotePdf", credit_notes::pdf)
+            .about("Downloads the PDF of a credit note, byte for byte as it was mailed.")
+            .scope(Scope::InvoicesRead)
+            .answer(200, "The PDF.", Content::Media("application/pdf"))
+            .conflict("The PDF is being made."),
+        Route::new(Method::GET, "/v1/staff/invoices", "listAllInvoices", staff_billing::list)
+            .about("Lists the invoices of every account, newest first.")
+            .scope(Scope::StaffBilling)
+            .query::<staff_billing::Number>("number", "Only the one with this number.")
+            .query::<Uuid>("account_id", "Only those of this account.")
+            .query::<States<PaymentState>>("payment", "Only those paid like this.")
+            .paged::<invoice_items::InvoiceItem>("A page of invoices."),
+        Route::new(Method::GET, "/v1/staff/invoices/{id}", "getAnyInvoice", staff_billing::get)
+            .about("Shows an invoice with its lines, payments and credit notes.")
+            .scope(Scope::StaffBilling)
+            .json::<invoice_items::InvoiceDetails>(200, "The invoice."),
+        Route::new(
+            Method::POST,
+            "/v1/staff/invoices/{id}/credit-notes",
+            "creditInvoice",
+            staff_billing::credit,
+        )
+        .about(
+            "Takes an invoice back, or a part of it, at its rates of tax; never more than is left. The \
+             credit note is rendered and mailed like an invoice.",
+        )
+        .scope(Scope::StaffBilling)
+        .header::<ExternalRef>(KEY, "Makes the request repeatable: the same key is the same credit note.")
+        .body::<CreditNoteRequest>()
+        .json::<Accepted>(202, "It is accepted; the request shows what becomes of it."),
+        Route::new(
+            Method::POST,
+            "/v1/staff/invoices/{id}/payments",
+            "recordPayment",
+            staff_billing::pay,
+        )
+        .about("Records money that has come, or was given back. The same reference again is the same payment.")
+        .scope(Scope::StaffBilling)
+        .header::<ExternalRef>(KEY, "Makes the request repeatable: the same key is the same payment.")
+        .body::<PaymentRequest>()
+        .json::<Accepted>(202, "It is accepted; the request shows what becomes of it."),
+        Route::new(
+            Method::POST,
+            "/v1/staff/invoices/{id}/voidings",
+            "voidInvoice",
+            staff_billing::void,
+        )
+        .about(
+            "Withdraws an invoice that has not left the house: it was neither mailed nor downloaded. Any \
+             other is corrected by a credit note.",
+        )
+        .scope(Scope::StaffBilling)
+        .header::<ExternalRef>(KEY, "Makes the request repeatable.")
+        .body::<VoidRequest>()
+        .json::<Accepted>(202, "It is accepted; the request shows what becomes of it."),
+        Route::new(Method::GET, "/v1/staff/requests/{id}", "getAnyRequest", staff_billing::request)
+            .about("Shows what became of a request about an invoice of any account.")
+            .scope(Scope::StaffBilling)
+            .json::<requests::RequestItem>(200, "The request."),
         Route::new(Method::GET, "/v1/statements", "listStatements", statements::list)
             .about("Shows what was invoiced and paid, with the balance after each.")
             .scope(Scope::InvoicesRead)

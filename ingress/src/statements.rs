@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use chrono::NaiveDate;
-use entity::invoice::{self, InvoiceState};
+use entity::invoice::{self, InvoiceKind, InvoiceState};
 use entity::payment;
 use schemars::JsonSchema;
 use schemas::values::Money;
@@ -44,18 +44,18 @@ pub(crate) struct Statement {
 #[schemars(rename = "StatementEntry")]
 struct Entry {
     day: NaiveDate,
-    /// `invoice` or `payment`.
+    /// `invoice`, `credit_note` or `payment`.
     kind: &'static str,
-    /// The number of the invoice, or what the bank calls the payment.
+    /// The number of the invoice or credit note, or what the bank calls the payment.
     reference: String,
-    /// What it adds to what is owed: negative for a payment.
+    /// What it adds to what is owed: negative for a payment and a credit note.
     amount: Option<Money>,
     /// What is owed after it.
     balance: Option<Money>,
     links: EntryLinks,
 }
 
-/// Where the invoice of an entry is.
+/// Where the invoice or credit note of an entry is.
 #[derive(Serialize, JsonSchema)]
 struct EntryLinks {
     invoice: String,
@@ -65,9 +65,11 @@ struct EntryLinks {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Move {
     day: NaiveDate,
+    /// Its place among those of the day.
+    place: u8,
     kind: &'static str,
     reference: String,
-    invoice_id: Uuid,
+    address: String,
     minor: i64,
 }
 
@@ -89,7 +91,15 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
             invoice::Column::Currency,
             invoice::Column::TotalMinor,
         ])
-        .into_tuple::<(Uuid, Option<String>, Option<NaiveDate>, String, i64)>()
+        .column(invoice::Column::Kind)
+        .into_tuple::<(
+            Uuid,
+            Option<String>,
+            Option<NaiveDate>,
+            String,
+            i64,
+            InvoiceKind,
+        )>()
         .all(db)
         .await?;
     let payments = payment::Entity::find()
@@ -97,21 +107,27 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         .all(db)
         .await?;
     let mut moves: BTreeMap<String, Vec<Move>> = BTreeMap::new();
-    for (invoice_id, number, day, currency, minor) in invoices {
+    for (id, number, day, currency, minor, kind) in invoices {
+        let (place, kind, sign, address) = match kind {
+            InvoiceKind::Invoice => (0, "invoice", 1, format!("/v1/invoices/{id}")),
+            InvoiceKind::CreditNote => (1, "credit_note", -1, format!("/v1/credit-notes/{id}")),
+        };
         moves.entry(currency).or_default().push(Move {
             day: day.unwrap_or_default(),
-            kind: "invoice",
+            place,
+            kind,
             reference: number.unwrap_or_default(),
-            invoice_id,
-            minor,
+            address,
+            minor: sign * minor,
         });
     }
     for payment in payments {
         moves.entry(payment.currency).or_default().push(Move {
             day: payment.received_on,
+            place: 2,
             kind: "payment",
             reference: payment.reference,
-            invoice_id: payment.invoice_id,
+            address: format!("/v1/invoices/{}", payment.invoice_id),
             minor: -payment.amount_minor,
         });
     }
@@ -148,7 +164,7 @@ fn statement(
             amount: amount(next.minor),
             balance: amount(balance),
             links: EntryLinks {
-                invoice: format!("/v1/invoices/{}", next.invoice_id),
+                invoice: next.address,
             },
         });
     }
@@ -170,9 +186,10 @@ mod tests {
         let day = |day: u32| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
         let one = |date: u32, kind, minor| Move {
             day: day(date),
+            place: u8::from(kind == "payment"),
             kind,
             reference: format!("{kind} {date}"),
-            invoice_id: Uuid::nil(),
+            address: String::new(),
             minor,
         };
         let moves = || {

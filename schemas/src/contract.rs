@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 use crate::document::DocumentRender;
 use crate::email::EmailSend;
 use crate::event::{
-    InvoiceDelivered, InvoiceIssued, MessageRejected, OrderAccepted, OrderCancelled,
-    OrderCompleted, OrderFailed, OrderRejected, RequestRejected, ResourceTerminated,
-    TicketAnswered, TicketChanged, TicketOpened, TicketRejected,
+    CreditNoteIssued, InvoiceDelivered, InvoiceIssued, InvoiceVoided, MessageRejected,
+    OrderAccepted, OrderCancelled, OrderCompleted, OrderFailed, OrderRejected, PaymentRecorded,
+    RequestRejected, ResourceTerminated, TicketAnswered, TicketChanged, TicketOpened,
+    TicketRejected,
 };
-use crate::invoice::InvoiceIssue;
+use crate::invoice::{InvoiceHandle, InvoiceIssue};
 use crate::message::Message;
 use crate::order::{OrderCancel, OrderPlace};
 use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
@@ -111,6 +112,9 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<RequestRejected>(),
         Kind::of::<InvoiceIssued>(),
         Kind::of::<InvoiceDelivered>(),
+        Kind::of::<InvoiceVoided>(),
+        Kind::of::<CreditNoteIssued>(),
+        Kind::of::<PaymentRecorded>(),
         Kind::of::<TicketRaise>(),
         Kind::of::<TicketReply>(),
         Kind::of::<TicketOpened>(),
@@ -121,6 +125,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<ResourceProvision>(),
         Kind::of::<ResourceDeprovision>(),
         Kind::of::<InvoiceIssue>(),
+        Kind::of::<InvoiceHandle>(),
         Kind::of::<DocumentRender>(),
         Kind::of::<EmailSend>(),
         Kind::of::<TicketHandle>(),
@@ -304,6 +309,9 @@ mod tests {
             .or_else(|| of::<RequestRejected>(kind, example))
             .or_else(|| of::<InvoiceIssued>(kind, example))
             .or_else(|| of::<InvoiceDelivered>(kind, example))
+            .or_else(|| of::<InvoiceVoided>(kind, example))
+            .or_else(|| of::<CreditNoteIssued>(kind, example))
+            .or_else(|| of::<PaymentRecorded>(kind, example))
             .or_else(|| of::<TicketRaise>(kind, example))
             .or_else(|| of::<TicketReply>(kind, example))
             .or_else(|| of::<TicketOpened>(kind, example))

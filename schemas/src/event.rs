@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -167,6 +167,54 @@ pub struct InvoiceDelivered {
     pub delivered_at: DateTime<Utc>,
 }
 fact!(InvoiceDelivered, "invoice.delivered.v1", account_id);
+
+/// `invoice.voided.v1`: the invoice was withdrawn before it left the house. Nothing is owed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvoiceVoided {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Its number.
+    pub number: String,
+}
+fact!(InvoiceVoided, "invoice.voided.v1", account_id);
+
+/// `credit-note.issued.v1`: an invoice is taken back, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreditNoteIssued {
+    /// The credit note.
+    pub credit_note_id: Uuid,
+    /// The invoice that it corrects.
+    pub invoice_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Its number.
+    pub number: String,
+    /// What is credited, tax included.
+    pub total: Money,
+    /// When it was issued.
+    pub issued_at: DateTime<Utc>,
+}
+fact!(CreditNoteIssued, "credit-note.issued.v1", account_id);
+
+/// `payment.recorded.v1`: money has come for an invoice, or was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRecorded {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// How much; negative for money that was given back.
+    pub amount: Money,
+    /// The day the money was there.
+    pub received_on: NaiveDate,
+    /// What the bank calls it.
+    pub reference: String,
+}
+fact!(PaymentRecorded, "payment.recorded.v1", account_id);
 
 /// `ticket.opened.v1`: there is a ticket, raised by the account or by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -200,6 +200,12 @@ pub const INVOICE: WorkQueue = WorkQueue {
     key: "invoice.issue.v1",
     timeout: Duration::from_secs(30),
 };
+/// `invoice.handle.v1`.
+pub const INVOICE_HANDLE: WorkQueue = WorkQueue {
+    name: "invoice-handle",
+    key: "invoice.handle.v1",
+    ..INVOICE
+};
 /// `document.render.v1`.
 pub const DOCUMENT: WorkQueue = WorkQueue {
     name: "document",
@@ -240,7 +246,7 @@ pub const TICKET_HANDLE: WorkQueue = WorkQueue {
 };
 
 /// Every work queue.
-pub const WORK_QUEUES: [WorkQueue; 13] = [
+pub const WORK_QUEUES: [WorkQueue; 14] = [
     ORDER,
     ORDER_CANCEL,
     RESOURCE_TERMINATE,
@@ -249,6 +255,7 @@ pub const WORK_QUEUES: [WorkQueue; 13] = [
     DEPROVISION_SIMULATED,
     DEPROVISION_SIMULATED_2,
     INVOICE,
+    INVOICE_HANDLE,
     DOCUMENT,
     EMAIL,
     TICKET,
@@ -428,7 +435,7 @@ mod tests {
     use crate::Message;
     use crate::document::DocumentRender;
     use crate::email::EmailSend;
-    use crate::invoice::InvoiceIssue;
+    use crate::invoice::{InvoiceHandle, InvoiceIssue};
     use crate::order::{OrderCancel, OrderPlace};
     use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
     use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
@@ -472,6 +479,7 @@ mod tests {
         let provision = format!("{}.simulated", ResourceProvision::KIND);
         assert_eq!(bound(WORK, &provision), ["provider-simulated"]);
         assert_eq!(bound(WORK, InvoiceIssue::KIND), ["invoice"]);
+        assert_eq!(bound(WORK, InvoiceHandle::KIND), ["invoice-handle"]);
         assert_eq!(bound(WORK, DocumentRender::KIND), ["document"]);
         assert_eq!(bound(WORK, EmailSend::KIND), ["email"]);
         let entry = |kind: &str| bound(TICKETS, &format!("ingress.{kind}"));

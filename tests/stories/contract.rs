@@ -78,6 +78,7 @@ async fn every_route_shows_nothing_of_another_account(world: World) {
         .await;
     raise_ticket(&system).await;
     give_up(&system, &order).await;
+    credit(&system, &order).await;
     let patch = json!({ "city": "Bonn" });
     let account = format!("/v1/accounts/{}", system.account_id);
     system
@@ -145,6 +146,30 @@ async fn give_up(system: &System, order: &Value) {
     eventually("the request to be listed", async || {
         let list = system.client.get("/v1/requests").await.body;
         (list["items"][0]["status"] == "done").then_some(())
+    })
+    .await;
+}
+
+/// A client that may do everything that the staff may.
+async fn staff(system: &System) -> Client {
+    let create = ["key", "create", "--account", &system.account_id];
+    let scopes = ["--scopes", "staff:tickets,staff:billing"];
+    let key = system.flow(&[create.as_slice(), &scopes].concat()).await;
+    system.client.with_key(key.trim())
+}
+
+/// Credits the invoice of an order and waits until the credit note is listed.
+async fn credit(system: &System, order: &Value) {
+    let invoice = order["invoice_id"].as_str().unwrap();
+    let path = format!("/v1/staff/invoices/{invoice}/credit-notes");
+    let body = json!({ "reason": "Given back" });
+    staff(system)
+        .await
+        .with_body(Method::POST, &path, &body)
+        .await;
+    eventually("the credit note to be listed", async || {
+        let list = system.client.get("/v1/credit-notes").await.body;
+        (!list["items"].as_array()?.is_empty()).then_some(())
     })
     .await;
 }
@@ -394,9 +419,7 @@ async fn every_body_is_read_as_the_contract_says(world: World) {
         .order_and_deliver(&system.client, "bodies", &small_server("web"))
         .await;
     raise_ticket(&system).await;
-    let create = ["key", "create", "--account", &system.account_id];
-    let staff = [create.as_slice(), &["--scopes", "staff:tickets"]].concat();
-    let staff = system.client.with_key(system.flow(&staff).await.trim());
+    let staff = staff(&system).await;
     let mut tried = 0;
     for (method, path, operation) in operations() {
         let client = match path.starts_with("/v1/staff/") {

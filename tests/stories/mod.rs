@@ -5,6 +5,7 @@ mod attacks;
 mod contract;
 mod crash;
 mod credentials;
+mod credit;
 mod document;
 mod embedded;
 mod ending;
@@ -33,6 +34,7 @@ pub(crate) fn register(suite: &mut Suite) {
     contract::register(suite);
     crash::register(suite);
     credentials::register(suite);
+    credit::register(suite);
     document::register(suite);
     embedded::register(suite);
     ending::register(suite);

@@ -93,11 +93,13 @@ impl Client {
         &self.base
     }
 
-    /// A request with the key, to be completed.
+    /// A request with the key, if there is one, to be completed.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.base))
-            .bearer_auth(&self.key)
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match self.key.is_empty() {
+            true => request,
+            false => request.bearer_auth(&self.key),
+        }
     }
 
     /// GET.

@@ -185,7 +185,10 @@ async fn start(
                 });
             }
         }
-        Pool::Invoice => consume.with(handlers::invoice::IssueInvoice { db }),
+        Pool::Invoice => {
+            consume.with(handlers::billing::HandleInvoice { db: db.clone() });
+            consume.with(handlers::invoice::IssueInvoice { db });
+        }
         Pool::Document => {
             let renderer =
                 document::Renderer::start(settings.renderer, settings.renderers()).await?;

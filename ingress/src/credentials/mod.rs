@@ -45,11 +45,13 @@ pub enum Scope {
     TicketsWrite,
     /// Of the seller's own people: see the tickets of every account and handle them.
     StaffTickets,
+    /// Record payments, issue credit notes and withdraw invoices, of every account.
+    StaffBilling,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
@@ -62,6 +64,7 @@ impl Scope {
         Self::TicketsRead,
         Self::TicketsWrite,
         Self::StaffTickets,
+        Self::StaffBilling,
     ];
 
     /// The name in credentials.
@@ -79,6 +82,7 @@ impl Scope {
             Self::TicketsRead => "tickets:read",
             Self::TicketsWrite => "tickets:write",
             Self::StaffTickets => "staff:tickets",
+            Self::StaffBilling => "staff:billing",
         }
     }
 

@@ -7,7 +7,7 @@ pub mod text;
 pub mod time;
 
 pub use country::{CountryCode, VatId};
-pub use money::{Currency, Money, Quantity, Rate, UnitPrice};
+pub use money::{Amount, Currency, Money, Quantity, Rate, UnitPrice};
 pub use text::{Code, EmailAddress, ExternalRef, Name, ResourceName, Text};
 pub use time::{Locale, TimeZone};
 

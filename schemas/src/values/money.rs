@@ -172,6 +172,37 @@ pub struct Quantity(Decimal);
 #[serde(try_from = "String", into = "String")]
 pub struct Rate(Decimal);
 
+/// An amount of money in a currency that is known otherwise: not 0, at most 1 000 000 000 000, with at
+/// most 4 decimal places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = r"^-?[0-9]+(\.[0-9]{1,4})?$"))]
+pub struct Amount(Decimal);
+
+impl Amount {
+    fn check(value: Decimal) -> Result<(), &'static str> {
+        (!value.is_zero()
+            && value.abs() <= Decimal::from(1_000_000_000_000_i64)
+            && value.scale() <= 4)
+            .then_some(())
+            .ok_or("must be a decimal number other than 0 with at most 4 decimal places")
+    }
+
+    /// The amount in a currency.
+    ///
+    /// # Errors
+    /// When the currency has not so many decimal places.
+    pub fn in_currency(self, currency: Currency) -> Result<Money, InvalidValue> {
+        let money = Money::round(self.0, currency)?;
+        match money.decimal() == self.0 {
+            true => Ok(money),
+            false => Err(InvalidValue::new(format!(
+                "must be an amount of money in {currency}"
+            ))),
+        }
+    }
+}
+
 impl UnitPrice {
     fn check(value: Decimal) -> Result<(), &'static str> {
         (!value.is_sign_negative()
@@ -275,6 +306,7 @@ macro_rules! decimal_value {
 decimal_value!(UnitPrice);
 decimal_value!(Quantity);
 decimal_value!(Rate);
+decimal_value!(Amount);
 
 #[cfg(test)]
 mod tests {

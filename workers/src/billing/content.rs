@@ -16,8 +16,13 @@ pub(crate) struct InvoiceContent {
     pub(crate) payment_terms_days: u32,
     pub(crate) currency: Currency,
     pub(crate) locale: Locale,
-    pub(crate) order_id: Uuid,
+    /// The order it is for, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) order_id: Option<Uuid>,
     pub(crate) external_ref: Option<String>,
+    /// What a credit note corrects, and why. Then amounts are what is given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) corrects: Option<Corrected>,
     pub(crate) seller: Seller,
     pub(crate) buyer: Buyer,
     pub(crate) lines: Vec<Line>,
@@ -25,6 +30,14 @@ pub(crate) struct InvoiceContent {
     pub(crate) net: Money,
     pub(crate) tax: Money,
     pub(crate) total: Money,
+}
+
+/// The invoice that a credit note corrects (EN 16931 BG-3), and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Corrected {
+    pub(crate) number: String,
+    pub(crate) issue_date: NaiveDate,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -117,6 +117,53 @@ pub(crate) fn labels(locale: Locale) -> Labels {
     }
 }
 
+/// The fixed words of a credit note in a language. In the place of the due date it says which invoice it
+/// corrects.
+pub(crate) fn of_credit_note(locale: Locale) -> Labels {
+    match locale {
+        Locale::En => Labels {
+            invoice: "Credit note",
+            number: "Credit note number",
+            due_date: "Corrects invoice",
+            total: "Total credited",
+            payment: "Credit",
+            ..EN
+        },
+        Locale::De => Labels {
+            invoice: "Rechnungskorrektur",
+            number: "Nummer",
+            issue_date: "Datum",
+            due_date: "Zu Rechnung",
+            total: "Gutgeschriebener Betrag",
+            payment: "Gutschrift",
+            ..DE
+        },
+        Locale::Fr => Labels {
+            invoice: "Avoir",
+            number: "Numéro d’avoir",
+            due_date: "Facture corrigée",
+            total: "Total crédité",
+            payment: "Avoir",
+            ..FR
+        },
+    }
+}
+
+/// What becomes of what is credited.
+pub(crate) fn credit_terms(locale: Locale, total: &str) -> String {
+    match locale {
+        Locale::En => {
+            format!("{total} is set off against what is open; what was paid already is refunded.")
+        }
+        Locale::De => format!(
+            "{total} werden mit offenen Beträgen verrechnet; bereits Gezahltes wird erstattet."
+        ),
+        Locale::Fr => format!(
+            "{total} sont déduits des montants dus ; ce qui a déjà été réglé est remboursé."
+        ),
+    }
+}
+
 /// What a quantity counts, in words for that many.
 pub(crate) fn unit(locale: Locale, unit: Unit, one: bool) -> &'static str {
     match (locale, unit, one) {

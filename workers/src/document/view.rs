@@ -64,7 +64,11 @@ impl InvoiceView {
         use chrono::Datelike;
         let locale = content.locale;
         let formats = Formats::new(locale)?;
-        let words = labels(locale);
+        let credit = content.corrects.as_ref();
+        let words = match credit {
+            Some(_) => labels::of_credit_note(locale),
+            None => labels(locale),
+        };
         let fact = |label: &str, value: &str| (label.to_owned(), printable(value));
         let total = formats.money(content.total);
         let due = formats.date(content.due_date);
@@ -72,9 +76,20 @@ impl InvoiceView {
         let mut facts = vec![
             fact(words.number, &content.number),
             fact(words.issue_date, &formats.date(content.issue_date)),
-            fact(words.due_date, &due),
-            fact(words.order, &short_id(&content.order_id.to_string())),
         ];
+        match credit {
+            Some(corrected) => facts.push(fact(
+                words.due_date,
+                &format!(
+                    "{}, {}",
+                    corrected.number,
+                    formats.date(corrected.issue_date)
+                ),
+            )),
+            None => facts.push(fact(words.due_date, &due)),
+        }
+        let order = content.order_id.map(|id| short_id(&id.to_string()));
+        facts.extend(order.map(|id| fact(words.order, &id)));
         facts.extend(
             content
                 .external_ref
@@ -110,6 +125,8 @@ impl InvoiceView {
                 notes.push(note.to_owned());
             }
         }
+
+        notes.extend(credit.map(|corrected| printable(&corrected.reason)));
 
         let seller = &content.seller;
         let address = &seller.address;
@@ -152,7 +169,10 @@ impl InvoiceView {
                 .map(|line| line_view(line, content, &formats))
                 .collect(),
             sums,
-            terms: labels::payment_terms(locale, &total, &due, content.payment_terms_days),
+            terms: match credit {
+                Some(_) => labels::credit_terms(locale, &total),
+                None => labels::payment_terms(locale, &total, &due, content.payment_terms_days),
+            },
             total,
             notes,
             bank: [
@@ -162,7 +182,7 @@ impl InvoiceView {
                 (words.purpose, &content.number),
             ]
             .into_iter()
-            .filter(|(_, value)| !value.is_empty())
+            .filter(|(_, value)| !value.is_empty() && credit.is_none())
             .map(|(label, value)| fact(label, value))
             .collect(),
             footer: [printable(&joined(

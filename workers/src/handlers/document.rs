@@ -11,7 +11,7 @@ use entity::invoice::{self, InvoiceState};
 use schemas::document::DocumentRender;
 use schemas::email::EmailSend;
 use schemas::topology::{self, WorkQueue};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ActiveEnum, DatabaseConnection};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -51,6 +51,9 @@ impl Handler for RenderDocument {
                 .await
                 .context("find the invoice")?;
             let invoice = invoice.ok_or_else(|| missing("invoice", invoice_id))?;
+            if invoice.state == InvoiceState::Voided {
+                return Ok(Vec::new());
+            }
             if invoice.state == InvoiceState::Draft {
                 return Err(Failure::NotYet(
                     ISSUED_AGAIN,
@@ -114,7 +117,7 @@ impl RenderDocument {
         let document = document::Model {
             id,
             invoice_id: invoice.id,
-            kind: "invoice".to_owned(),
+            kind: invoice.kind.to_value(),
             media_type: "application/pdf".to_owned(),
             sha256: data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes)),
             bytes,
@@ -132,6 +135,12 @@ impl RenderDocument {
         let delivery = delivery(id, invoice, &recipient, &content.seller.email);
 
         let transaction = store::begin(&self.db).await?;
+        // What was withdrawn meanwhile is not sent any more.
+        let current = invoices::lock(&transaction, invoice.id).await;
+        let current = current.context("lock the invoice")?;
+        if current.is_none_or(|current| current.state == InvoiceState::Voided) {
+            return Ok(());
+        }
         // Another delivery of this message may have been faster: then its bytes count.
         documents::insert(&transaction, document)
             .await

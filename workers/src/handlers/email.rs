@@ -11,6 +11,7 @@ use broker::{Envelope, Failure, Handled, Handler, Next, crash_point};
 use chrono::Utc;
 use entity::document;
 use entity::email_delivery::{self, DeliveryState};
+use entity::invoice::InvoiceKind;
 use schemas::email::EmailSend;
 use schemas::event::InvoiceDelivered;
 use schemas::topology::{self, WorkQueue};
@@ -345,6 +346,11 @@ impl SendEmail {
         delivery: &email_delivery::Model,
     ) -> Handled {
         if delivery.template == tickets::mailing::TEMPLATE {
+            return Ok(Vec::new());
+        }
+        let invoice = invoices::find(&self.db, delivery.subject_id).await;
+        let invoice = invoice.context("find the invoice")?;
+        if invoice.is_none_or(|invoice| invoice.kind == InvoiceKind::CreditNote) {
             return Ok(Vec::new());
         }
         let document = self.document(delivery).await?;

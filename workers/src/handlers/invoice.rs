@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
 use chrono::{Datelike, Days, Utc};
 use entity::account::{self, AccountKind};
-use entity::invoice::{self, InvoiceState};
+use entity::invoice::{self, InvoiceKind, InvoiceState};
 use entity::order::OrderState;
 use entity::{issuer, order};
 use schemas::document::DocumentRender;
@@ -177,7 +177,9 @@ impl IssueInvoice {
         let draft = Draft {
             id,
             account_id: basis.account.id,
-            order_id: basis.order.id,
+            kind: InvoiceKind::Invoice,
+            corrects: None,
+            order_id: Some(basis.order.id),
             issuer_id: basis.issuer.id,
             currency: basis.account.currency.clone(),
             trace_id: broker::current_trace_id(),
@@ -191,7 +193,13 @@ impl IssueInvoice {
         stages::done(&transaction, basis.order.id, stages::ISSUE).await?;
         stages::pending(&transaction, id, stages::RENDER).await?;
         stages::pending(&transaction, id, stages::DELIVER).await?;
-        let given = invoices::next_number(&transaction, basis.issuer.id, today.year()).await;
+        let given = invoices::next_number(
+            &transaction,
+            basis.issuer.id,
+            InvoiceKind::Invoice,
+            today.year(),
+        )
+        .await;
         let given = given.context("take the next number")?;
         crash_point("invoice.numbered");
         let day = given.at.with_timezone(&zone.0).date_naive();
@@ -262,7 +270,8 @@ fn content(basis: &Basis, given: Given, day: chrono::NaiveDate) -> Result<Invoic
             .locale
             .parse()
             .context("read the language of the account")?,
-        order_id: order.id,
+        order_id: Some(order.id),
+        corrects: None,
         external_ref: order.external_ref.clone(),
         seller: Seller {
             address: Address {

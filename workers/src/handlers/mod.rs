@@ -1,5 +1,6 @@
 //! The handlers, one a file.
 
+pub(crate) mod billing;
 pub(crate) mod document;
 pub(crate) mod email;
 pub(crate) mod ending;

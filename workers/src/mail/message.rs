@@ -8,9 +8,9 @@ use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
 use schemas::values::Locale;
 use serde::Serialize;
 
-use crate::billing::content::InvoiceContent;
+use crate::billing::content::{Corrected, InvoiceContent};
 use crate::document::format::Formats;
-use crate::document::labels::{labels, payment_terms};
+use crate::document::labels::{credit_terms, labels, of_credit_note, payment_terms};
 
 /// The templates of mails.
 pub(crate) struct MailTemplates {
@@ -116,20 +116,18 @@ fn view(content: &InvoiceContent) -> anyhow::Result<MailView> {
     let formats = Formats::new(locale)?;
     let words = labels(locale);
     let number = &content.number;
-    let seller = &content.seller;
     let total = formats.money(content.total);
     let due = formats.date(content.due_date);
-    let (greeting, closing) = match locale {
-        Locale::En => ("Hello,", "Kind regards"),
-        Locale::De => ("Guten Tag,", "Mit freundlichen Grüßen"),
-        Locale::Fr => ("Bonjour,", "Cordialement"),
-    };
+    let (greeting, closing) = frame(locale);
+    if let Some(corrected) = &content.corrects {
+        return Ok(credit_view(content, corrected, &formats));
+    }
     let intro = match locale {
         Locale::En => format!("please find attached invoice {number}."),
         Locale::De => format!("im Anhang finden Sie die Rechnung {number}."),
         Locale::Fr => format!("veuillez trouver ci-joint la facture {number}."),
     };
-    let name = &seller.address.name;
+    let name = &content.seller.address.name;
     Ok(MailView {
         lang: locale.as_str(),
         subject: match locale {
@@ -147,12 +145,71 @@ fn view(content: &InvoiceContent) -> anyhow::Result<MailView> {
         ],
         terms: payment_terms(locale, &total, &due, content.payment_terms_days),
         closing,
-        seller: [name, &seller.phone, &seller.email, &seller.website]
-            .into_iter()
-            .filter(|line| !line.is_empty())
-            .cloned()
-            .collect(),
+        seller: contact(content),
     })
+}
+
+/// What the mail with a credit note says.
+fn credit_view(content: &InvoiceContent, corrected: &Corrected, formats: &Formats) -> MailView {
+    let (locale, number) = (content.locale, &content.number);
+    let (words, invoice) = (of_credit_note(locale), &corrected.number);
+    let total = formats.money(content.total);
+    let name = &content.seller.address.name;
+    let (greeting, closing) = frame(locale);
+    MailView {
+        lang: locale.as_str(),
+        subject: match locale {
+            Locale::En => format!("Credit note {number} from {name}"),
+            Locale::De => format!("Rechnungskorrektur {number} von {name}"),
+            Locale::Fr => format!("Avoir {number} de {name}"),
+        },
+        greeting,
+        intro: match locale {
+            Locale::En => {
+                format!("please find attached credit note {number} for invoice {invoice}.")
+            }
+            Locale::De => {
+                format!(
+                    "im Anhang finden Sie die Rechnungskorrektur {number} zur Rechnung {invoice}."
+                )
+            }
+            Locale::Fr => {
+                format!("veuillez trouver ci-joint l’avoir {number} sur la facture {invoice}.")
+            }
+        },
+        facts: vec![
+            (words.number, number.clone()),
+            (words.issue_date, formats.date(content.issue_date)),
+            (words.total, total.clone()),
+        ],
+        terms: credit_terms(locale, &total),
+        closing,
+        seller: contact(content),
+    }
+}
+
+/// How a mail begins and ends.
+fn frame(locale: Locale) -> (&'static str, &'static str) {
+    match locale {
+        Locale::En => ("Hello,", "Kind regards"),
+        Locale::De => ("Guten Tag,", "Mit freundlichen Grüßen"),
+        Locale::Fr => ("Bonjour,", "Cordialement"),
+    }
+}
+
+/// Who writes, line by line.
+fn contact(content: &InvoiceContent) -> Vec<String> {
+    let seller = &content.seller;
+    [
+        &seller.address.name,
+        &seller.phone,
+        &seller.email,
+        &seller.website,
+    ]
+    .into_iter()
+    .filter(|line| !line.is_empty())
+    .cloned()
+    .collect()
 }
 
 /// A mailbox whose display name cannot hurt: lettre panics on control characters in one.

@@ -126,6 +126,7 @@ async fn seed(db: &DatabaseConnection) {
         bic: "BYLADEM1001".to_owned(),
         time_zone: "Europe/Berlin".to_owned(),
         invoice_prefix: "INV-".to_owned(),
+        credit_note_prefix: "CN-".to_owned(),
         tax_exempt: false,
         logo_png: None,
     };

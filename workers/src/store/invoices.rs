@@ -1,25 +1,46 @@
 //! Invoices, their lines and their numbers.
 
 use chrono::{DateTime, Datelike, Utc};
-use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::invoice::{self, InvoiceKind, InvoiceState, PaymentState};
 use entity::{invoice_line, issuer, number_series, tax_rate};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, Set, Statement,
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QuerySelect, Set, Statement,
 };
 use uuid::Uuid;
 
 use super::now_ms_sql;
 use crate::billing::content::InvoiceContent;
 
-/// The kind of number series that invoices are numbered in.
-pub const SERIES: &str = "invoice";
-
 pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: Uuid,
 ) -> Result<Option<invoice::Model>, DbErr> {
     invoice::Entity::find_by_id(id).one(db).await
+}
+
+/// The invoice, locked until the transaction ends.
+pub(crate) async fn lock(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<Option<invoice::Model>, DbErr> {
+    invoice::Entity::find_by_id(id)
+        .lock_exclusive()
+        .one(db)
+        .await
+}
+
+/// The credit notes that correct an invoice.
+pub(crate) async fn credit_notes(
+    db: &impl ConnectionTrait,
+    invoice_id: Uuid,
+) -> Result<Vec<invoice::Model>, DbErr> {
+    invoice::Entity::find()
+        .filter(invoice::Column::Corrects.eq(invoice_id))
+        .filter(invoice::Column::State.ne(InvoiceState::Draft))
+        .all(db)
+        .await
 }
 
 /// The issuer; there is one so far.
@@ -41,7 +62,10 @@ pub(crate) async fn rates(
 pub(crate) struct Draft {
     pub(crate) id: Uuid,
     pub(crate) account_id: Uuid,
-    pub(crate) order_id: Uuid,
+    pub(crate) kind: InvoiceKind,
+    /// The invoice that a credit note corrects.
+    pub(crate) corrects: Option<Uuid>,
+    pub(crate) order_id: Option<Uuid>,
     pub(crate) issuer_id: Uuid,
     pub(crate) currency: String,
     pub(crate) trace_id: Option<String>,
@@ -52,7 +76,10 @@ pub(crate) async fn insert_draft(db: &impl ConnectionTrait, draft: Draft) -> Res
     let row = invoice::ActiveModel {
         id: Set(draft.id),
         account_id: Set(draft.account_id),
-        order_id: Set(Some(draft.order_id)),
+        kind: Set(draft.kind),
+        corrects: Set(draft.corrects),
+        fetched_at: Set(None),
+        order_id: Set(draft.order_id),
         issuer_id: Set(draft.issuer_id),
         state: Set(InvoiceState::Draft),
         payment: Set(PaymentState::Unpaid),
@@ -91,11 +118,13 @@ struct GivenRow {
 pub(crate) async fn next_number(
     db: &impl ConnectionTrait,
     issuer_id: Uuid,
+    kind: InvoiceKind,
     year: i32,
 ) -> Result<Given, DbErr> {
+    let kind = kind.to_value();
     let first = number_series::ActiveModel {
         issuer_id: Set(issuer_id),
-        kind: Set(SERIES.to_owned()),
+        kind: Set(kind.clone()),
         year: Set(year),
         last_number: Set(0),
     };
@@ -106,7 +135,7 @@ pub(crate) async fn next_number(
          WHERE issuer_id = $1 AND kind = $2 AND year = $3 RETURNING last_number, {clock} AS now_ms"
     );
     let take = || {
-        let values = [issuer_id.into(), SERIES.into(), year.into()];
+        let values = [issuer_id.into(), kind.clone().into(), year.into()];
         GivenRow::find_by_statement(Statement::from_sql_and_values(
             backend,
             sql.as_str(),
@@ -184,6 +213,8 @@ pub(crate) async fn issue(
 pub struct AuditedSeries {
     /// The issuer.
     pub issuer_id: Uuid,
+    /// What is numbered: `invoice`, `credit_note`.
+    pub kind: String,
     /// The year.
     pub year: i32,
     /// The number given last.
@@ -200,16 +231,18 @@ pub struct AuditedSeries {
 /// # Errors
 /// When the database cannot be reached.
 pub async fn audit(db: &impl ConnectionTrait) -> Result<Vec<AuditedSeries>, DbErr> {
-    use sea_orm::{QueryOrder, QuerySelect};
+    use sea_orm::QueryOrder;
     let mut audited = Vec::new();
-    let every = number_series::Entity::find().filter(number_series::Column::Kind.eq(SERIES));
+    let every = number_series::Entity::find();
     for series in every
+        .order_by_asc(number_series::Column::Kind)
         .order_by_asc(number_series::Column::Year)
         .all(db)
         .await?
     {
         let issued = invoice::Entity::find()
             .filter(invoice::Column::IssuerId.eq(series.issuer_id))
+            .filter(invoice::Column::Kind.eq(&series.kind))
             .filter(invoice::Column::Year.eq(series.year))
             .order_by_asc(invoice::Column::Sequence)
             .select_only()
@@ -251,6 +284,7 @@ pub async fn audit(db: &impl ConnectionTrait) -> Result<Vec<AuditedSeries>, DbEr
         }
         audited.push(AuditedSeries {
             issuer_id: series.issuer_id,
+            kind: series.kind,
             year: series.year,
             last_number: series.last_number,
             invoices: i64::try_from(issued.len()).unwrap_or(i64::MAX),

@@ -133,13 +133,20 @@ fn without_nul(text: String) -> String {
     }
 }
 
+/// Queues of requests that are no step of anything.
+const NO_STAGE: [topology::WorkQueue; 3] = [
+    topology::ORDER_CANCEL,
+    topology::RESOURCE_TERMINATE,
+    topology::INVOICE_HANDLE,
+];
+
 /// The stage that a work queue does.
 fn stage_of(queue: &str) -> Option<&'static str> {
     let queue = topology::WORK_QUEUES
         .iter()
         .find(|known| known.name == queue)?;
     Some(match queue.pool {
-        _ if [topology::ORDER_CANCEL, topology::RESOURCE_TERMINATE].contains(queue) => return None,
+        _ if NO_STAGE.contains(queue) => return None,
         topology::Pool::Order => stages::PLACE,
         topology::Pool::Provider if queue.key.starts_with(ResourceDeprovision::KIND) => {
             stages::TERMINATE

@@ -1,15 +1,15 @@
 //! Payments: recorded once, never more than is owed.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use chrono::{NaiveDate, Utc};
-use entity::invoice::{self, InvoiceState, PaymentState};
+use entity::invoice::{self, InvoiceKind, InvoiceState, PaymentState};
 use entity::payment;
 use rust_decimal::Decimal;
 use schemas::values::{Currency, Money, TimeZone};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set,
 };
 use uuid::Uuid;
 
@@ -36,6 +36,8 @@ pub struct NewPayment<'a> {
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
+    /// The payment.
+    pub id: Uuid,
     /// False: it was there already.
     pub new: bool,
     /// What is still to be paid.
@@ -55,45 +57,70 @@ pub async fn record(db: &DatabaseConnection, new: NewPayment<'_>) -> anyhow::Res
         .one(&transaction)
         .await?;
     let invoice = invoice.with_context(|| format!("there is no invoice {}", new.invoice))?;
-    ensure!(
-        invoice.state != InvoiceState::Voided,
-        "{} is voided: there is nothing to pay",
-        new.invoice
-    );
+    let booked = book(&transaction, &invoice, &new).await?;
+    let recorded = booked.map_err(|reason| anyhow::anyhow!(reason))?;
+    transaction.commit().await?;
+    Ok(recorded)
+}
+
+/// Records a payment for an invoice that is locked. The inner error says why it cannot be, in words for
+/// whoever records it.
+pub(crate) async fn book(
+    transaction: &DatabaseTransaction,
+    invoice: &invoice::Model,
+    new: &NewPayment<'_>,
+) -> anyhow::Result<Result<Recorded, String>> {
+    if invoice.kind != InvoiceKind::Invoice || invoice.state == InvoiceState::Draft {
+        return Ok(Err(format!(
+            "{} is no invoice that can be paid",
+            new.invoice
+        )));
+    }
+    if invoice.state == InvoiceState::Voided {
+        let reason = format!("{} is voided: there is nothing to pay", new.invoice);
+        return Ok(Err(reason));
+    }
     let currency: Currency = invoice.currency.parse()?;
     let amount = Money::round(new.amount, currency)?;
-    ensure!(
-        amount.decimal() == new.amount && amount.minor != 0,
-        "{} is no amount of money in {currency}",
-        new.amount
-    );
-    let paid = paid(&transaction, invoice.id).await?;
+    if amount.decimal() != new.amount || amount.minor == 0 {
+        let reason = format!("{} is no amount of money in {currency}", new.amount);
+        return Ok(Err(reason));
+    }
+    let balance = Balance::of(transaction, invoice).await?;
     let known = payment::Entity::find()
         .filter(payment::Column::InvoiceId.eq(invoice.id))
         .filter(payment::Column::Reference.eq(new.reference))
-        .one(&transaction)
+        .one(transaction)
         .await?;
     if let Some(known) = known {
-        ensure!(
-            known.amount_minor == amount.minor && known.received_on == new.received_on,
-            "{} was recorded before, as {} on {}; take it back with another reference and a negative \
-             amount",
-            new.reference,
-            Money::new(known.amount_minor, currency),
-            known.received_on
-        );
-        let open = Money::new(invoice.total_minor - paid, currency);
-        return Ok(Recorded { new: false, open });
+        if known.amount_minor != amount.minor || known.received_on != new.received_on {
+            return Ok(Err(format!(
+                "{} was recorded before, as {} on {}; take it back with another reference and a \
+                 negative amount",
+                new.reference,
+                Money::new(known.amount_minor, currency),
+                known.received_on
+            )));
+        }
+        return Ok(Ok(Recorded {
+            id: known.id,
+            new: false,
+            open: Money::new(balance.open(), currency),
+        }));
     }
-    let then = paid.checked_add(amount.minor).context("too much money")?;
-    ensure!(
-        (0..=invoice.total_minor).contains(&then),
-        "{} of {} is paid: {amount} is too much",
-        Money::new(paid, currency),
-        Money::new(invoice.total_minor, currency)
-    );
+    let then = balance.paid.checked_add(amount.minor);
+    let then = then.context("too much money")?;
+    // What was paid before it was credited may be given back, bit by bit.
+    if then < 0 || (amount.minor > 0 && then > balance.owed()) {
+        return Ok(Err(format!(
+            "{} of {} is paid: {amount} is too much",
+            Money::new(balance.paid, currency),
+            Money::new(balance.owed(), currency)
+        )));
+    }
+    let id = Uuid::now_v7();
     let row = payment::ActiveModel {
-        id: Set(Uuid::now_v7()),
+        id: Set(id),
         invoice_id: Set(invoice.id),
         account_id: Set(invoice.account_id),
         currency: Set(invoice.currency.clone()),
@@ -105,25 +132,76 @@ pub async fn record(db: &DatabaseConnection, new: NewPayment<'_>) -> anyhow::Res
         recorded_at: Set(Utc::now()),
     };
     payment::Entity::insert(row)
-        .exec_without_returning(&transaction)
+        .exec_without_returning(transaction)
         .await?;
-    let state = match then {
-        0 => PaymentState::Unpaid,
-        all if all == invoice.total_minor => PaymentState::Paid,
-        _ => PaymentState::PartiallyPaid,
+    let balance = Balance {
+        paid: then,
+        ..balance
     };
-    invoice::Entity::update_many()
-        .col_expr(invoice::Column::Payment, Expr::value(state))
-        .filter(invoice::Column::Id.eq(invoice.id))
-        .exec(&transaction)
-        .await?;
+    balance.show(transaction, invoice.id).await?;
     let note = format!("{amount}, {}", new.reference);
     let subject = invoice.id.to_string();
     let action = "payment.record";
-    audit(&transaction, new.operator, action, &subject, Some(&note)).await?;
-    transaction.commit().await?;
-    let open = Money::new(invoice.total_minor - then, currency);
-    Ok(Recorded { new: true, open })
+    audit(transaction, new.operator, action, &subject, Some(&note)).await?;
+    Ok(Ok(Recorded {
+        id,
+        new: true,
+        open: Money::new(balance.open(), currency),
+    }))
+}
+
+/// What was invoiced, credited and paid of one invoice, in minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// What was invoiced.
+    pub total: i64,
+    /// What was credited of it.
+    pub credited: i64,
+    /// What was paid.
+    pub paid: i64,
+}
+
+impl Balance {
+    /// Of this invoice.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn of(db: &impl ConnectionTrait, invoice: &invoice::Model) -> Result<Self, DbErr> {
+        let notes = super::invoices::credit_notes(db, invoice.id).await?;
+        Ok(Self {
+            total: invoice.total_minor,
+            credited: notes.iter().map(|note| note.total_minor).sum(),
+            paid: paid(db, invoice.id).await?,
+        })
+    }
+
+    /// What is to be paid in all.
+    pub fn owed(self) -> i64 {
+        self.total - self.credited
+    }
+
+    /// What is still to be paid.
+    pub fn open(self) -> i64 {
+        (self.owed() - self.paid).max(0)
+    }
+
+    fn state(self) -> PaymentState {
+        match self.paid {
+            0 => PaymentState::Unpaid,
+            paid if paid >= self.owed() => PaymentState::Paid,
+            _ => PaymentState::PartiallyPaid,
+        }
+    }
+
+    /// Writes down whether the invoice is paid.
+    pub(crate) async fn show(self, db: &impl ConnectionTrait, id: Uuid) -> Result<(), DbErr> {
+        invoice::Entity::update_many()
+            .col_expr(invoice::Column::Payment, Expr::value(self.state()))
+            .filter(invoice::Column::Id.eq(id))
+            .exec(db)
+            .await
+            .map(drop)
+    }
 }
 
 /// The payments for an invoice, by its number, oldest first.
@@ -166,6 +244,7 @@ pub struct Overdue {
 /// When the database cannot be reached, or holds a currency that there is not.
 pub async fn overdue(db: &impl ConnectionTrait, today: NaiveDate) -> anyhow::Result<Vec<Overdue>> {
     let invoices = invoice::Entity::find()
+        .filter(invoice::Column::Kind.eq(InvoiceKind::Invoice))
         .filter(invoice::Column::State.eq(InvoiceState::Issued))
         .filter(invoice::Column::Payment.is_in([PaymentState::Unpaid, PaymentState::PartiallyPaid]))
         .filter(invoice::Column::DueDate.lt(today))
@@ -177,7 +256,7 @@ pub async fn overdue(db: &impl ConnectionTrait, today: NaiveDate) -> anyhow::Res
     for invoice in invoices {
         let currency: Currency = invoice.currency.parse()?;
         overdue.push(Overdue {
-            open: Money::new(invoice.total_minor - paid(db, invoice.id).await?, currency),
+            open: Money::new(Balance::of(db, &invoice).await?.open(), currency),
             number: invoice.number.unwrap_or_default(),
             account_id: invoice.account_id,
             due_date: invoice.due_date.unwrap_or(today),

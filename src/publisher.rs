@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use broker::{Admin, Broker};
 use rand::Rng;
 use schemas::Message;
+use schemas::invoice::InvoiceRequest;
 use schemas::order::{OrderCancel, OrderPlace};
 use schemas::provision::ResourceTerminate;
 use schemas::ticket::{TicketRaise, TicketReply};
@@ -17,10 +18,11 @@ use workers::store::publishers;
 use crate::settings::{BrokerArgs, Database};
 
 /// What partner systems may publish.
-const KINDS: [&str; 5] = [
+const KINDS: [&str; 6] = [
     OrderPlace::KIND,
     OrderCancel::KIND,
     ResourceTerminate::KIND,
+    InvoiceRequest::KIND,
     TicketRaise::KIND,
     TicketReply::KIND,
 ];

@@ -269,7 +269,9 @@ async fn seed_catalog(db: &impl ConnectionTrait) -> anyhow::Result<()> {
     let handbook = ("handbook", "Handbook, printed", Charge::OneOff, "reduced");
     seed_price(db, plan, handbook, "EUR", "24.90").await?;
     let server = ("server", "Managed server", Charge::Monthly, "standard");
-    seed_price(db, plan, server, "EUR", "79.00").await
+    seed_price(db, plan, server, "EUR", "79.00").await?;
+    let traffic = ("traffic", "Traffic", Charge::Usage, "standard");
+    seed_price(db, plan, traffic, "EUR", "0.02").await
 }
 
 async fn seed_offering(

@@ -9,6 +9,7 @@ pub mod email_delivery;
 pub mod invoice;
 pub mod invoice_line;
 pub mod issuer;
+pub mod meter;
 pub mod number_series;
 pub mod offering;
 pub mod order;
@@ -28,6 +29,7 @@ pub mod tax_rate;
 pub mod ticket;
 pub mod ticket_event;
 pub mod ticket_message;
+pub mod usage_record;
 
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,

@@ -9,9 +9,12 @@ pub enum Charge {
     /// Once, when the order completes.
     #[sea_orm(string_value = "one_off")]
     OneOff,
-    /// For each month, in advance.
+    /// For each month, the first in advance.
     #[sea_orm(string_value = "monthly")]
     Monthly,
+    /// For each unit that the meter of the same name has counted, afterwards.
+    #[sea_orm(string_value = "usage")]
+    Usage,
 }
 
 /// One row.

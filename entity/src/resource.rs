@@ -69,6 +69,10 @@ pub struct Model {
     pub terminating_since: Option<DateTimeUtc>,
     /// When it was deleted, by the clock of the provider: billing ends.
     pub terminated_at: Option<DateTimeUtc>,
+    /// Until when its months are invoiced.
+    pub billed_until: Option<DateTimeUtc>,
+    /// When it was invoiced for the last time, after its end.
+    pub settled_at: Option<DateTimeUtc>,
     /// When it was planned.
     pub created_at: DateTimeUtc,
     /// When it last changed.

@@ -71,6 +71,24 @@ pub(crate) fn key(
     Ok(key.or_else(|| reference.cloned()))
 }
 
+/// The key of a request that is its reference at the same time: there are not two.
+///
+/// # Errors
+/// 422 when there are two, or one cannot be a key.
+pub(crate) fn one_key(
+    call: &Call,
+    reference: Option<&ExternalRef>,
+) -> Result<Option<ExternalRef>, ApiError> {
+    let key = key(call, reference)?;
+    match reference.is_none_or(|reference| key.as_ref() == Some(reference)) {
+        true => Ok(key),
+        false => Err(ApiError::wrong_field(
+            "external_ref",
+            "must be the Idempotency-Key, if there is one",
+        )),
+    }
+}
+
 /// Publishes the message of a request, made from the time it was accepted at.
 ///
 /// # Errors

@@ -33,6 +33,7 @@ mod place_order;
 mod proxy;
 mod raise_ticket;
 mod reply;
+mod request_invoice;
 mod requests;
 mod resources;
 mod route;

@@ -6,7 +6,6 @@ use schemas::ticket::{
     Category, Priority, ReplyRequest, TicketRaise, TicketReply, TicketRequest, reply_id, sha256_of,
     ticket_id,
 };
-use schemas::values::ExternalRef;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 use warp::reply::Response;
@@ -20,7 +19,7 @@ use crate::fields::Fields;
 pub(crate) async fn raise(call: Call) -> Result<Response, ApiError> {
     let account_id = call.account()?;
     let request = parse(call.fields()?)?;
-    let key = one_key(&call, request.external_ref.as_ref())?;
+    let key = accept::one_key(&call, request.external_ref.as_ref())?;
     let id = ticket_id(account_id, key.as_ref());
     let asked = Asked {
         id,
@@ -46,7 +45,7 @@ pub(crate) async fn reply(call: Call) -> Result<Response, ApiError> {
     let (ticket_id, account_id) = (call.id("ticket")?, call.account()?);
     must_exist(&call, ticket_id, account_id).await?;
     let request = parse_reply(call.fields()?)?;
-    let key = one_key(&call, request.external_ref.as_ref())?;
+    let key = accept::one_key(&call, request.external_ref.as_ref())?;
     let id = reply_id(account_id, key.as_ref());
     let asked = Asked {
         id,
@@ -66,18 +65,6 @@ pub(crate) async fn reply(call: Call) -> Result<Response, ApiError> {
         Outgoing::entry(PUBLISHER, id, ticket_id, &reply)
     })
     .await
-}
-
-/// A key is a ticket's reference at the same time: there are not two.
-fn one_key(call: &Call, reference: Option<&ExternalRef>) -> Result<Option<ExternalRef>, ApiError> {
-    let key = accept::key(call, reference)?;
-    match reference.is_none_or(|reference| key.as_ref() == Some(reference)) {
-        true => Ok(key),
-        false => Err(ApiError::wrong_field(
-            "external_ref",
-            "must be the Idempotency-Key, if there is one",
-        )),
-    }
 }
 
 /// # Errors

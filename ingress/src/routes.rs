@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use entity::invoice::{InvoiceState, PaymentState};
 use entity::order::OrderState;
 use entity::request::RequestStatus;
-use schemas::invoice::{CreditNoteRequest, PaymentRequest, VoidRequest};
+use schemas::invoice::{CreditNoteRequest, InvoiceAsk, PaymentRequest, VoidRequest};
 use schemas::order::OrderRequest;
 use schemas::ticket::{
     Category, HandlingRequest, Priority, ReplyRequest, TicketRequest, TicketStatus,
@@ -20,8 +20,8 @@ use crate::schema::States;
 use crate::staff_tickets::Overdue;
 use crate::{
     accounts, api_keys, audit_entries, credit_notes, docs, endings, health, invoice_items,
-    invoices, offerings, orders, place_order, raise_ticket, requests, resources, staff_billing,
-    staff_tickets, statements, ticket_items, tickets,
+    invoices, offerings, orders, place_order, raise_ticket, request_invoice, requests, resources,
+    staff_billing, staff_tickets, statements, ticket_items, tickets,
 };
 
 const KEY: &str = "Idempotency-Key";
@@ -108,6 +108,19 @@ pub(crate) fn routes() -> Vec<Route> {
         .body::<endings::Ending>()
         .json::<Accepted>(202, "It will be deleted; asked for again it is the same request.")
         .conflict("The resource is still being created."),
+        Route::new(Method::POST, "/v1/invoices", "requestInvoice", request_invoice::request)
+            .about(
+                "Asks for an invoice for everything up to now that is not invoiced yet: months in \
+                 proportion, and what the meters of the resources have counted. No time is invoiced twice.",
+            )
+            .scope(Scope::InvoicesWrite)
+            .header::<ExternalRef>(KEY, "Makes the request repeatable: the same key is the same request.")
+            .body::<InvoiceAsk>()
+            .json::<Accepted>(
+                202,
+                "The request is accepted; it shows the invoice that it makes, or that there is nothing to \
+                 invoice.",
+            ),
         Route::new(Method::GET, "/v1/invoices", "listInvoices", invoices::list)
             .about("Lists the issued invoices of the account, newest first.")
             .scope(Scope::InvoicesRead)

@@ -13,10 +13,10 @@ use crate::event::{
     RequestRejected, ResourceTerminated, TicketAnswered, TicketChanged, TicketOpened,
     TicketRejected,
 };
-use crate::invoice::{InvoiceHandle, InvoiceIssue};
+use crate::invoice::{InvoiceHandle, InvoiceIssue, InvoiceRequest, InvoiceSettle};
 use crate::message::Message;
 use crate::order::{OrderCancel, OrderPlace};
-use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
+use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate, UsageRead};
 use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 use crate::topology::{self, EVENTS};
 
@@ -110,6 +110,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<ResourceTerminate>(),
         Kind::of::<ResourceTerminated>(),
         Kind::of::<RequestRejected>(),
+        Kind::of::<InvoiceRequest>(),
         Kind::of::<InvoiceIssued>(),
         Kind::of::<InvoiceDelivered>(),
         Kind::of::<InvoiceVoided>(),
@@ -125,7 +126,9 @@ pub fn kinds() -> Vec<Kind> {
         Kind::of::<ResourceProvision>(),
         Kind::of::<ResourceDeprovision>(),
         Kind::of::<InvoiceIssue>(),
+        Kind::of::<InvoiceSettle>(),
         Kind::of::<InvoiceHandle>(),
+        Kind::of::<UsageRead>(),
         Kind::of::<DocumentRender>(),
         Kind::of::<EmailSend>(),
         Kind::of::<TicketHandle>(),
@@ -184,6 +187,7 @@ pub fn asyncapi() -> Value {
         "channels": {
             "orders": entry(topology::ORDERS, "The entry for orders"),
             "tickets": entry(topology::TICKETS, "The entry for tickets"),
+            "invoices": entry(topology::INVOICES, "The entry for requests for invoices"),
             "answers": {
                 "address": "answers.{publisher}",
                 "title": "What became of it",
@@ -209,6 +213,11 @@ pub fn asyncapi() -> Value {
                 "action": "receive",
                 "channel": { "$ref": "#/channels/tickets" },
                 "summary": "A partner system raises a ticket or replies to one.",
+            },
+            "takeInvoiceRequests": {
+                "action": "receive",
+                "channel": { "$ref": "#/channels/invoices" },
+                "summary": "A partner system asks for an invoice.",
             },
             "answer": {
                 "action": "send",
@@ -307,6 +316,7 @@ mod tests {
             .or_else(|| of::<ResourceTerminate>(kind, example))
             .or_else(|| of::<ResourceTerminated>(kind, example))
             .or_else(|| of::<RequestRejected>(kind, example))
+            .or_else(|| of::<InvoiceRequest>(kind, example))
             .or_else(|| of::<InvoiceIssued>(kind, example))
             .or_else(|| of::<InvoiceDelivered>(kind, example))
             .or_else(|| of::<InvoiceVoided>(kind, example))

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::message::Message;
 use crate::topology;
-use crate::values::{Amount, Name};
+use crate::values::{Amount, ExternalRef, Name};
 
 /// `invoice.issue.v1`: issue the invoice for a completed order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,9 +21,63 @@ impl Message for InvoiceIssue {
     const EXCHANGE: &'static str = topology::WORK;
 }
 
-/// The id of the invoice for an order; an order has one.
-pub fn invoice_id(order_id: Uuid) -> Uuid {
-    Uuid::new_v5(&order_id, b"invoice")
+/// The id of the invoice for an order, or for a request for an invoice; each has one.
+pub fn invoice_id(cause: Uuid) -> Uuid {
+    Uuid::new_v5(&cause, b"invoice")
+}
+
+/// What an account asks for; the body of `POST /v1/invoices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "InvoiceRequest")]
+pub struct InvoiceAsk {
+    /// The caller's own reference, unique per account. It is printed on the invoice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<ExternalRef>,
+}
+
+/// `invoice.request.v1`: an account asks for an invoice for everything up to now that is not invoiced
+/// yet: months that are over or begun, in proportion, and what the meters of its resources have counted.
+///
+/// A partner system says which account asks, under an `external_ref`. The rest is for the ingress to say;
+/// from anybody else it is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvoiceRequest {
+    /// What identifies the request. From an ingress only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Uuid>,
+    /// The account that is to be invoiced.
+    pub account_id: Uuid,
+    /// When it was asked for. From an ingress only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<DateTime<Utc>>,
+    /// What is asked for.
+    pub request: InvoiceAsk,
+}
+
+impl Message for InvoiceRequest {
+    const KIND: &'static str = "invoice.request.v1";
+    const EXCHANGE: &'static str = topology::INVOICES;
+}
+
+/// The id of the request for an invoice that `account_id` makes under `key`; without a key each is one of
+/// its own.
+pub fn request_id(account_id: Uuid, key: Option<&ExternalRef>) -> Uuid {
+    match key {
+        Some(key) => Uuid::new_v5(&account_id, format!("invoice-request/{key}").as_bytes()),
+        None => Uuid::now_v7(),
+    }
+}
+
+/// `invoice.settle.v1`: issue the invoice that was asked for, once every meter is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvoiceSettle {
+    /// The request.
+    pub request_id: Uuid,
+}
+
+impl Message for InvoiceSettle {
+    const KIND: &'static str = "invoice.settle.v1";
+    const EXCHANGE: &'static str = topology::WORK;
 }
 
 /// `invoice.handle.v1`: the staff does something to an issued invoice.

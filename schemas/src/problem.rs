@@ -71,6 +71,8 @@ types! {
         "Another order of the account has this external_ref.";
     UNKNOWN_SUBJECT = 422 "unknown-subject", "What the ticket is about does not exist",
         "The order, resource or invoice that is named does not exist, or belongs to another account.";
+    NOTHING_TO_INVOICE = 422 "nothing-to-invoice", "There is nothing to invoice",
+        "Everything up to now is invoiced already.";
     UNKNOWN_OFFERING = 422 "unknown-offering", "The offering is not available",
         "GET /v1/offerings lists what can be ordered.";
     UNKNOWN_PLAN = 422 "unknown-plan", "The plan is not available",

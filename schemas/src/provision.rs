@@ -75,6 +75,26 @@ impl Message for ResourceDeprovision {
     }
 }
 
+/// `usage.read.v1`: read the meters of this resource for a request for an invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageRead {
+    /// The request for an invoice.
+    pub request_id: Uuid,
+    /// The resource, whose row says everything else.
+    pub resource_id: Uuid,
+    /// The provider, which chooses the queue.
+    pub provider: Code,
+}
+
+impl Message for UsageRead {
+    const KIND: &'static str = "usage.read.v1";
+    const EXCHANGE: &'static str = topology::WORK;
+
+    fn routing_key(&self) -> Cow<'static, str> {
+        Cow::Owned(format!("{}.{}", Self::KIND, self.provider))
+    }
+}
+
 /// The id of the `ordinal`-th resource of an order, counted from 1.
 pub fn resource_id(order_id: Uuid, ordinal: u32) -> Uuid {
     Uuid::new_v5(&order_id, format!("resource/{ordinal}").as_bytes())

@@ -180,6 +180,18 @@ pub const DEPROVISION_SIMULATED_2: WorkQueue = WorkQueue {
     key: "resource.deprovision.v1.simulated-2",
     ..PROVIDER_SIMULATED
 };
+/// `usage.read.v1` for the simulated provider.
+pub const USAGE_SIMULATED: WorkQueue = WorkQueue {
+    name: "usage-simulated",
+    key: "usage.read.v1.simulated",
+    ..PROVIDER_SIMULATED
+};
+/// `usage.read.v1` for the second simulated provider.
+pub const USAGE_SIMULATED_2: WorkQueue = WorkQueue {
+    name: "usage-simulated-2",
+    key: "usage.read.v1.simulated-2",
+    ..PROVIDER_SIMULATED
+};
 /// `order.cancel.v1` from ingresses and partner systems.
 pub const ORDER_CANCEL: WorkQueue = WorkQueue {
     name: "order-cancel",
@@ -199,6 +211,19 @@ pub const INVOICE: WorkQueue = WorkQueue {
     exchange: WORK,
     key: "invoice.issue.v1",
     timeout: Duration::from_secs(30),
+};
+/// `invoice.request.v1` from ingresses and partner systems.
+pub const INVOICE_REQUEST: WorkQueue = WorkQueue {
+    name: "invoice-request",
+    exchange: INVOICES,
+    key: "*.invoice.request.v1",
+    ..INVOICE
+};
+/// `invoice.settle.v1`.
+pub const INVOICE_SETTLE: WorkQueue = WorkQueue {
+    name: "invoice-settle",
+    key: "invoice.settle.v1",
+    ..INVOICE
 };
 /// `invoice.handle.v1`.
 pub const INVOICE_HANDLE: WorkQueue = WorkQueue {
@@ -246,7 +271,7 @@ pub const TICKET_HANDLE: WorkQueue = WorkQueue {
 };
 
 /// Every work queue.
-pub const WORK_QUEUES: [WorkQueue; 14] = [
+pub const WORK_QUEUES: [WorkQueue; 18] = [
     ORDER,
     ORDER_CANCEL,
     RESOURCE_TERMINATE,
@@ -254,7 +279,11 @@ pub const WORK_QUEUES: [WorkQueue; 14] = [
     PROVIDER_SIMULATED_2,
     DEPROVISION_SIMULATED,
     DEPROVISION_SIMULATED_2,
+    USAGE_SIMULATED,
+    USAGE_SIMULATED_2,
     INVOICE,
+    INVOICE_REQUEST,
+    INVOICE_SETTLE,
     INVOICE_HANDLE,
     DOCUMENT,
     EMAIL,
@@ -435,9 +464,9 @@ mod tests {
     use crate::Message;
     use crate::document::DocumentRender;
     use crate::email::EmailSend;
-    use crate::invoice::{InvoiceHandle, InvoiceIssue};
+    use crate::invoice::{InvoiceHandle, InvoiceIssue, InvoiceRequest, InvoiceSettle};
     use crate::order::{OrderCancel, OrderPlace};
-    use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate};
+    use crate::provision::{ResourceDeprovision, ResourceProvision, ResourceTerminate, UsageRead};
     use crate::ticket::{TicketHandle, TicketRaise, TicketReply};
 
     fn bound(exchange: &str, key: &str) -> Vec<String> {
@@ -480,6 +509,13 @@ mod tests {
         assert_eq!(bound(WORK, &provision), ["provider-simulated"]);
         assert_eq!(bound(WORK, InvoiceIssue::KIND), ["invoice"]);
         assert_eq!(bound(WORK, InvoiceHandle::KIND), ["invoice-handle"]);
+        assert_eq!(bound(WORK, InvoiceSettle::KIND), ["invoice-settle"]);
+        assert_eq!(
+            bound(INVOICES, &format!("ingress.{}", InvoiceRequest::KIND)),
+            ["invoice-request"]
+        );
+        let usage = format!("{}.simulated", UsageRead::KIND);
+        assert_eq!(bound(WORK, &usage), ["usage-simulated"]);
         assert_eq!(bound(WORK, DocumentRender::KIND), ["document"]);
         assert_eq!(bound(WORK, EmailSend::KIND), ["email"]);
         let entry = |kind: &str| bound(TICKETS, &format!("ingress.{kind}"));

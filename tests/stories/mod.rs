@@ -23,6 +23,7 @@ mod payment;
 mod provisioning;
 mod reconciling;
 mod secrets;
+mod settle;
 mod ticket;
 mod trace;
 
@@ -52,6 +53,7 @@ pub(crate) fn register(suite: &mut Suite) {
     provisioning::register(suite);
     reconciling::register(suite);
     secrets::register(suite);
+    settle::register(suite);
     ticket::register(suite);
     trace::register(suite);
 }

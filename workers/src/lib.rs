@@ -21,7 +21,7 @@ use anyhow::Context;
 use broker::{Broker, Consumer, Handler, Publisher};
 use schemas::topology::{
     DEPROVISION_SIMULATED, DEPROVISION_SIMULATED_2, PROVIDER_SIMULATED, PROVIDER_SIMULATED_2, Pool,
-    WorkQueue,
+    USAGE_SIMULATED, USAGE_SIMULATED_2, WorkQueue,
 };
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
@@ -63,12 +63,13 @@ pub struct Settings {
     pub concurrency: Option<u16>,
 }
 
-/// A provider by its name in the catalogue, and the queues of what is to be created and deleted
+/// A provider by its name in the catalogue, and the queues of what is to be created, deleted and read
 /// there.
 struct KnownProvider {
     name: &'static str,
     queue: WorkQueue,
     deprovision_queue: WorkQueue,
+    usage_queue: WorkQueue,
     address: Url,
     provider: provider::Provider,
 }
@@ -88,26 +89,32 @@ impl Settings {
 
     /// Every provider that there is an adapter for.
     fn providers(&self) -> anyhow::Result<Vec<KnownProvider>> {
-        let simulated = |name, [queue, deprovision_queue]: [WorkQueue; 2], url: &Url| {
-            let adapter = provider::Simulated::new(url.clone())?;
-            let provider = provider::Provider::Simulated(adapter);
-            Ok(KnownProvider {
-                name,
-                queue,
-                deprovision_queue,
-                address: url.clone(),
-                provider,
-            })
-        };
+        let simulated =
+            |name, [queue, deprovision_queue, usage_queue]: [WorkQueue; 3], url: &Url| {
+                let adapter = provider::Simulated::new(url.clone())?;
+                let provider = provider::Provider::Simulated(adapter);
+                Ok(KnownProvider {
+                    name,
+                    queue,
+                    deprovision_queue,
+                    usage_queue,
+                    address: url.clone(),
+                    provider,
+                })
+            };
         [
             simulated(
                 "simulated",
-                [PROVIDER_SIMULATED, DEPROVISION_SIMULATED],
+                [PROVIDER_SIMULATED, DEPROVISION_SIMULATED, USAGE_SIMULATED],
                 &self.simulated_provider,
             ),
             simulated(
                 "simulated-2",
-                [PROVIDER_SIMULATED_2, DEPROVISION_SIMULATED_2],
+                [
+                    PROVIDER_SIMULATED_2,
+                    DEPROVISION_SIMULATED_2,
+                    USAGE_SIMULATED_2,
+                ],
                 &self.simulated_provider_2,
             ),
         ]
@@ -180,12 +187,19 @@ async fn start(
                 });
                 consume.with(handlers::ending::DeprovisionResource {
                     db: db.clone(),
-                    provider: known.provider,
+                    provider: known.provider.clone(),
                     queue: known.deprovision_queue,
+                });
+                consume.with(handlers::settle::ReadUsage {
+                    db: db.clone(),
+                    provider: known.provider,
+                    queue: known.usage_queue,
                 });
             }
         }
         Pool::Invoice => {
+            consume.with(handlers::settle::RequestInvoice { intake });
+            consume.with(handlers::settle::SettleInvoice { db: db.clone() });
             consume.with(handlers::billing::HandleInvoice { db: db.clone() });
             consume.with(handlers::invoice::IssueInvoice { db });
         }

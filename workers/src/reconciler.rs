@@ -14,7 +14,7 @@ use entity::resource::{self, ResourceState};
 use entity::stage;
 use schemas::document::DocumentRender;
 use schemas::email::EmailSend;
-use schemas::invoice::InvoiceIssue;
+use schemas::invoice::{InvoiceIssue, InvoiceSettle};
 use schemas::provision::ResourceProvision;
 use schemas::ticket::TicketHandle;
 use sea_orm::DatabaseConnection;
@@ -214,6 +214,12 @@ pub(crate) async fn current_step(
                 .then(|| Outgoing::once(subject, subject, &issue))
                 .into_iter()
                 .collect())
+        }
+        stages::SETTLE => {
+            let settle = InvoiceSettle {
+                request_id: subject,
+            };
+            Ok(vec![Outgoing::once(subject, subject, &settle)])
         }
         stages::RENDER => {
             let Some(invoice) = invoices::find(db, subject).await? else {

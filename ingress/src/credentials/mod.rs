@@ -31,6 +31,8 @@ pub enum Scope {
     ResourcesWrite,
     /// See invoices and download them.
     InvoicesRead,
+    /// Ask for invoices.
+    InvoicesWrite,
     /// See the account.
     AccountRead,
     /// Change the account.
@@ -51,12 +53,13 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
         Self::ResourcesWrite,
         Self::InvoicesRead,
+        Self::InvoicesWrite,
         Self::AccountRead,
         Self::AccountWrite,
         Self::KeysRead,
@@ -75,6 +78,7 @@ impl Scope {
             Self::ResourcesRead => "resources:read",
             Self::ResourcesWrite => "resources:write",
             Self::InvoicesRead => "invoices:read",
+            Self::InvoicesWrite => "invoices:write",
             Self::AccountRead => "account:read",
             Self::AccountWrite => "account:write",
             Self::KeysRead => "keys:read",

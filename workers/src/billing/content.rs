@@ -97,6 +97,8 @@ pub(crate) struct BilledPeriod {
 pub(crate) enum Unit {
     Piece,
     Month,
+    /// 1,073,741,824 bytes (`E2`).
+    Gibibyte,
 }
 
 impl Unit {
@@ -104,6 +106,7 @@ impl Unit {
         match self {
             Self::Piece => "piece",
             Self::Month => "month",
+            Self::Gibibyte => "gibibyte",
         }
     }
 }

@@ -60,7 +60,10 @@ impl Charges<'_> {
     /// # Errors
     /// When a rate of tax is missing or an amount does not fit.
     pub(crate) fn lines(&self) -> anyhow::Result<Vec<Line>> {
-        let one_off = self.prices.iter().filter(|price| !price.monthly);
+        let one_off = self
+            .prices
+            .iter()
+            .filter(|price| !price.monthly && !price.usage);
         let monthly = self.prices.iter().filter(|price| price.monthly);
         one_off
             .chain(monthly)
@@ -147,6 +150,7 @@ mod tests {
             component: component.to_owned(),
             description: component.to_owned(),
             monthly,
+            usage: false,
             unit_price: unit_price.parse().unwrap(),
             tax_class: class.to_owned(),
         };

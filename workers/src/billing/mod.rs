@@ -4,3 +4,4 @@ pub(crate) mod content;
 pub(crate) mod credit;
 pub(crate) mod lines;
 pub(crate) mod tax;
+pub(crate) mod unbilled;

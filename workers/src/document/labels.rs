@@ -177,6 +177,8 @@ pub(crate) fn unit(locale: Locale, unit: Unit, one: bool) -> &'static str {
         (Locale::Fr, Unit::Piece, true) => "unité",
         (Locale::Fr, Unit::Piece, false) => "unités",
         (Locale::Fr, Unit::Month, _) => "mois",
+        (Locale::En | Locale::De, Unit::Gibibyte, _) => "GiB",
+        (Locale::Fr, Unit::Gibibyte, _) => "Gio",
     }
 }
 

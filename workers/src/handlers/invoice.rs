@@ -2,11 +2,11 @@
 
 use anyhow::{Context, anyhow};
 use broker::{Envelope, Failure, Handled, Handler, Next, Outgoing, crash_point};
-use chrono::{Datelike, Days, Utc};
+use chrono::{Datelike, Days, NaiveDate, Utc};
 use entity::account::{self, AccountKind};
 use entity::invoice::{self, InvoiceKind, InvoiceState};
 use entity::order::OrderState;
-use entity::{issuer, order};
+use entity::{issuer, order, request};
 use schemas::document::DocumentRender;
 use schemas::event::InvoiceIssued;
 use schemas::invoice::{InvoiceIssue, invoice_id};
@@ -16,12 +16,12 @@ use sea_orm::DatabaseConnection;
 use std::time::Duration;
 use uuid::Uuid;
 
-use crate::billing::content::{Address, Buyer, InvoiceContent, Seller, totals};
+use crate::billing::content::{Address, BilledPeriod, Buyer, InvoiceContent, Line, Seller, totals};
 use crate::billing::lines::{Charges, month_from};
 use crate::billing::tax::{DatedRate, NoRate, Parties};
 use crate::store::catalog::{self, PriceSnapshot};
 use crate::store::invoices::{self, Draft, Given};
-use crate::store::{self, orders, resources, stages};
+use crate::store::{self, orders, resources, stages, usage};
 
 use super::{missing, permanent, show_failure};
 
@@ -46,7 +46,7 @@ impl Handler for IssueInvoice {
             .await
             .context("find the invoice")?
         {
-            return follow_ups(message, &issued);
+            return follow_ups(&issued, message.correlation_id);
         }
         let order = orders::find(&self.db, order_id)
             .await
@@ -65,7 +65,7 @@ impl Handler for IssueInvoice {
             .context("find the invoice")?;
         let issued = issued.context("the invoice that was just issued is gone")?;
         tracing::info!(invoice.id = %id, invoice.number = issued.number, "issued invoice {id}");
-        follow_ups(message, &issued)
+        follow_ups(&issued, message.correlation_id)
     }
 
     async fn failed(&self, message: &Envelope<InvoiceIssue>, error: &str, next: Next) {
@@ -73,7 +73,8 @@ impl Handler for IssueInvoice {
     }
 }
 
-fn follow_ups(message: &Envelope<InvoiceIssue>, issued: &invoice::Model) -> Handled {
+/// What follows from an issued invoice, in its story: the same, however often it is asked.
+pub(super) fn follow_ups(issued: &invoice::Model, story: Uuid) -> Handled {
     if issued.state == InvoiceState::Draft {
         return Err(Failure::NotYet(
             ORDER_AGAIN,
@@ -84,50 +85,41 @@ fn follow_ups(message: &Envelope<InvoiceIssue>, issued: &invoice::Model) -> Hand
         .currency
         .parse()
         .context("read the currency of the invoice")?;
+    let render = DocumentRender {
+        invoice_id: issued.id,
+    };
+    let fact = InvoiceIssued {
+        invoice_id: issued.id,
+        account_id: issued.account_id,
+        order_id: issued.order_id,
+        number: issued.number.clone().unwrap_or_default(),
+        total: Money::new(issued.total_minor, currency),
+        issued_at: issued.issued_at.unwrap_or_default(),
+    };
     Ok(vec![
-        Outgoing::once(
-            issued.id,
-            message.correlation_id,
-            &DocumentRender {
-                invoice_id: issued.id,
-            },
-        ),
-        message.follow_up(&InvoiceIssued {
-            invoice_id: issued.id,
-            account_id: issued.account_id,
-            order_id: issued.order_id,
-            number: issued.number.clone().unwrap_or_default(),
-            total: Money::new(issued.total_minor, currency),
-            issued_at: issued.issued_at.unwrap_or_default(),
-        }),
+        Outgoing::once(issued.id, story, &render),
+        Outgoing::once(issued.id, story, &fact),
     ])
 }
 
-/// What an invoice is made of, read before anything is locked.
-struct Basis {
-    order: order::Model,
-    account: account::Model,
-    issuer: issuer::Model,
-    prices: Vec<PriceSnapshot>,
-    rates: Vec<DatedRate>,
-    /// When the first period begins: with the last resource that became active.
-    active_since: chrono::DateTime<Utc>,
+/// Who invoices whom, read before anything is locked.
+pub(super) struct Head {
+    pub(super) account: account::Model,
+    pub(super) issuer: issuer::Model,
+    pub(super) parties: Parties,
+    pub(super) rates: Vec<DatedRate>,
 }
 
-impl IssueInvoice {
-    async fn basis(&self, order: order::Model) -> Result<Basis, Failure> {
-        let account = catalog::account(&self.db, order.account_id)
+impl Head {
+    pub(super) async fn of(db: &DatabaseConnection, account_id: Uuid) -> Result<Self, Failure> {
+        let account = catalog::account(db, account_id)
             .await
             .context("find the account")?;
-        let account = account.ok_or_else(|| missing("account", order.account_id))?;
-        let issuer = invoices::issuer(&self.db)
-            .await
-            .context("find the issuer")?;
+        let account = account.ok_or_else(|| missing("account", account_id))?;
+        let issuer = invoices::issuer(db).await.context("find the issuer")?;
         let issuer = issuer
             .ok_or_else(|| permanent("no_issuer", anyhow!("there is no issuer to invoice for")))?;
-        let prices = order.prices.as_deref().context("the order has no prices")?;
-        let prices = serde_json::from_str(prices).context("read the prices of the order")?;
-        let rates = invoices::rates(&self.db, [&issuer.country, &account.country]).await?;
+        let rates = invoices::rates(db, [&issuer.country, &account.country]).await?;
         let rates = rates
             .into_iter()
             .map(|row| {
@@ -141,6 +133,54 @@ impl IssueInvoice {
             })
             .collect::<Result<_, schemas::values::InvalidValue>>()
             .context("read the tax rates")?;
+        Ok(Self {
+            parties: parties(&account, &issuer)?,
+            account,
+            issuer,
+            rates,
+        })
+    }
+
+    /// The zone that the days of the issuer are in.
+    pub(super) fn zone(&self) -> Result<TimeZone, Failure> {
+        let zone = self.issuer.time_zone.parse();
+        Ok(zone.context("read the time zone of the issuer")?)
+    }
+}
+
+/// What an invoice is for.
+pub(super) enum Cause<'a> {
+    Order(&'a order::Model),
+    Request(&'a request::Model),
+}
+
+/// What the invoice of an order is made of.
+struct Basis {
+    head: Head,
+    order: order::Model,
+    prices: Vec<PriceSnapshot>,
+    /// When the first period begins: with the last resource that became active.
+    active_since: chrono::DateTime<Utc>,
+}
+
+impl Basis {
+    /// The first month.
+    fn period(&self) -> Result<BilledPeriod, Failure> {
+        let zone: TimeZone = self
+            .head
+            .account
+            .time_zone
+            .parse()
+            .context("read the time zone of the account")?;
+        Ok(month_from(self.active_since, zone.0))
+    }
+}
+
+impl IssueInvoice {
+    async fn basis(&self, order: order::Model) -> Result<Basis, Failure> {
+        let head = Head::of(&self.db, order.account_id).await?;
+        let prices = order.prices.as_deref().context("the order has no prices")?;
+        let prices = serde_json::from_str(prices).context("read the prices of the order")?;
         let resources = resources::of_order(&self.db, order.id)
             .await
             .context("find the resources")?;
@@ -150,21 +190,15 @@ impl IssueInvoice {
             .max();
         let active_since = active_since.context("no resource of the completed order is active")?;
         Ok(Basis {
+            head,
             order,
-            account,
-            issuer,
             prices,
-            rates,
             active_since,
         })
     }
 
     async fn issue(&self, id: Uuid, basis: &Basis) -> Result<(), Failure> {
-        let zone: TimeZone = basis
-            .issuer
-            .time_zone
-            .parse()
-            .context("read the time zone of the issuer")?;
+        let zone = basis.head.zone()?;
         // Everything that can fail comes before the number: a dry run of the content.
         let now = Given {
             sequence: 0,
@@ -176,12 +210,12 @@ impl IssueInvoice {
         let transaction = store::begin(&self.db).await?;
         let draft = Draft {
             id,
-            account_id: basis.account.id,
+            account_id: basis.order.account_id,
             kind: InvoiceKind::Invoice,
             corrects: None,
             order_id: Some(basis.order.id),
-            issuer_id: basis.issuer.id,
-            currency: basis.account.currency.clone(),
+            issuer_id: basis.head.issuer.id,
+            currency: basis.head.account.currency.clone(),
             trace_id: broker::current_trace_id(),
         };
         if !invoices::insert_draft(&transaction, draft)
@@ -190,12 +224,14 @@ impl IssueInvoice {
         {
             return Ok(());
         }
+        // From here on what is asked for goes on; nothing is invoiced twice.
+        usage::billed_by_order(&transaction, basis.order.id, basis.period()?.end).await?;
         stages::done(&transaction, basis.order.id, stages::ISSUE).await?;
         stages::pending(&transaction, id, stages::RENDER).await?;
         stages::pending(&transaction, id, stages::DELIVER).await?;
         let given = invoices::next_number(
             &transaction,
-            basis.issuer.id,
+            basis.head.issuer.id,
             InvoiceKind::Invoice,
             today.year(),
         )
@@ -217,33 +253,26 @@ impl IssueInvoice {
     }
 }
 
-/// The content of the invoice, as it is printed.
-fn content(basis: &Basis, given: Given, day: chrono::NaiveDate) -> Result<InvoiceContent, Failure> {
+/// The content of the invoice of an order.
+fn content(basis: &Basis, given: Given, day: NaiveDate) -> Result<InvoiceContent, Failure> {
     let Basis {
+        head,
         order,
-        account,
-        issuer,
         prices,
-        rates,
-        active_since,
+        ..
     } = basis;
-    let currency: Currency = account
-        .currency
-        .parse()
-        .context("read the currency of the account")?;
-    let zone: TimeZone = account
-        .time_zone
-        .parse()
-        .context("read the time zone of the account")?;
-    let parties = parties(account, issuer)?;
     let charges = Charges {
         prices,
         quantity: Quantity::from(u32::try_from(order.quantity).context("read the quantity")?),
-        currency,
+        currency: head
+            .account
+            .currency
+            .parse()
+            .context("read the currency of the account")?,
         name: &order.name,
-        period: month_from(*active_since, zone.0),
-        parties: &parties,
-        rates,
+        period: basis.period()?,
+        parties: &head.parties,
+        rates: &head.rates,
         day,
     };
     let lines = charges
@@ -252,6 +281,28 @@ fn content(basis: &Basis, given: Given, day: chrono::NaiveDate) -> Result<Invoic
             true => permanent("no_tax_rate", error),
             false => permanent("unbillable", error),
         })?;
+    compose(head, &Cause::Order(order), lines, given, day)
+}
+
+/// The content of an invoice, as it is printed.
+pub(super) fn compose(
+    head: &Head,
+    cause: &Cause<'_>,
+    lines: Vec<Line>,
+    given: Given,
+    day: NaiveDate,
+) -> Result<InvoiceContent, Failure> {
+    let Head {
+        account, issuer, ..
+    } = head;
+    let currency: Currency = account
+        .currency
+        .parse()
+        .context("read the currency of the account")?;
+    let (order_id, external_ref) = match cause {
+        Cause::Order(order) => (Some(order.id), order.external_ref.clone()),
+        Cause::Request(request) => (None, request.external_ref.clone()),
+    };
     let (taxes, net, tax, total) =
         totals(&lines, currency).map_err(|error| permanent("unbillable", error))?;
     let terms = u32::try_from(account.payment_terms_days).context("read the payment terms")?;
@@ -270,9 +321,9 @@ fn content(basis: &Basis, given: Given, day: chrono::NaiveDate) -> Result<Invoic
             .locale
             .parse()
             .context("read the language of the account")?,
-        order_id: Some(order.id),
+        order_id,
         corrects: None,
-        external_ref: order.external_ref.clone(),
+        external_ref,
         seller: Seller {
             address: Address {
                 name: issuer.name.clone(),

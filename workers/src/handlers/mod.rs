@@ -8,6 +8,7 @@ pub(crate) mod intake;
 pub(crate) mod invoice;
 pub(crate) mod order;
 pub(crate) mod provision;
+pub(crate) mod settle;
 pub(crate) mod ticket;
 
 use anyhow::anyhow;

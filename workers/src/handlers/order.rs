@@ -365,6 +365,8 @@ fn planned_resource(
         activated_at: None,
         terminating_since: None,
         terminated_at: None,
+        billed_until: None,
+        settled_at: None,
         created_at: now,
         updated_at: now,
     })

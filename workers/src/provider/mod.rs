@@ -8,6 +8,7 @@ mod simulated;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 
 #[cfg(test)]
 pub(crate) use simulated::CALL_TIMEOUT;
@@ -70,6 +71,17 @@ pub(crate) struct Listed {
     pub(crate) order_label: Option<String>,
 }
 
+/// What a meter of a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meter {
+    /// What is counted: `traffic`.
+    pub(crate) name: String,
+    /// Of what: `GiB`.
+    pub(crate) unit: String,
+    /// How much since the server was created.
+    pub(crate) counter: Decimal,
+}
+
 /// The adapters.
 #[derive(Clone)]
 pub(crate) enum Provider {
@@ -119,6 +131,15 @@ impl Provider {
             Self::Simulated(provider) => provider.delete(external_id).await,
             #[cfg(test)]
             Self::Fake(provider) => provider.delete(external_id).await,
+        }
+    }
+
+    /// What the meters of a server say. [`ProviderError::Gone`] if there is none.
+    pub(crate) async fn usage(&self, external_id: &str) -> Result<Vec<Meter>, ProviderError> {
+        match self {
+            Self::Simulated(provider) => provider.usage(external_id).await,
+            #[cfg(test)]
+            Self::Fake(_) => Ok(Vec::new()),
         }
     }
 

@@ -8,13 +8,14 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Request, RequestBuilder, Response, StatusCode};
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::json;
 use tracing::Instrument;
 use tracing::field::Empty;
 use url::Url;
 
-use super::{CreateRequest, Listed, ProviderError, Server, ServerState};
+use super::{CreateRequest, Listed, Meter, ProviderError, Server, ServerState};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one call may take.
@@ -52,6 +53,20 @@ struct ServerAnswer {
 #[derive(Deserialize)]
 struct ListAnswer {
     servers: Vec<ServerJson>,
+}
+
+#[derive(Deserialize)]
+struct UsageAnswer {
+    usage: Vec<MeterJson>,
+}
+
+#[derive(Deserialize)]
+struct MeterJson {
+    meter: String,
+    unit: String,
+    /// A decimal number in a string.
+    #[serde(with = "rust_decimal::serde::str")]
+    quantity: Decimal,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +198,22 @@ impl Simulated {
             Err(ProviderError::Rejected { code, .. }) if code == NOT_FOUND => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    pub(crate) async fn usage(&self, external_id: &str) -> Result<Vec<Meter>, ProviderError> {
+        let path = format!("v1/servers/{external_id}/usage");
+        let answer: UsageAnswer = match self.send(self.http.get(self.url(&path))).await {
+            Err(ProviderError::Rejected { code, .. }) if code == NOT_FOUND => {
+                return Err(ProviderError::Gone);
+            }
+            answer => answer?,
+        };
+        let meter = |json: MeterJson| Meter {
+            name: json.meter,
+            unit: json.unit,
+            counter: json.quantity,
+        };
+        Ok(answer.usage.into_iter().map(meter).collect())
     }
 
     /// The server; if it failed, with the reason that its action gives.

@@ -14,6 +14,9 @@ pub(crate) struct PriceSnapshot {
     pub(crate) component: String,
     pub(crate) description: String,
     pub(crate) monthly: bool,
+    /// Whether it is charged for what the meter that is called like the component has counted.
+    #[serde(default)]
+    pub(crate) usage: bool,
     pub(crate) unit_price: UnitPrice,
     pub(crate) tax_class: String,
 }
@@ -86,6 +89,7 @@ pub(crate) async fn prices(
             component: row.component,
             description: row.description,
             monthly: row.charge == Charge::Monthly,
+            usage: row.charge == Charge::Usage,
             tax_class: row.tax_class,
         });
     }

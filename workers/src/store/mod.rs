@@ -16,6 +16,7 @@ pub(crate) mod requests;
 pub mod resources;
 pub mod stages;
 pub mod tickets;
+pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::SimpleExpr;

@@ -9,10 +9,11 @@ use chrono::{DateTime, SubsecRound, Utc};
 use entity::order::OrderState;
 use entity::parked_message::{self, ParkedState};
 use entity::{audit_entry, order};
+use schemas::document::DocumentRender;
 use schemas::email::EmailSend;
 use schemas::invoice::invoice_id;
 use schemas::problem::{self, Problem};
-use schemas::provision::{ResourceDeprovision, ResourceProvision};
+use schemas::provision::{ResourceDeprovision, ResourceProvision, UsageRead};
 use schemas::{Message, topology};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -21,7 +22,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{mails, orders, stages, tickets};
+use super::{mails, orders, requests, stages, tickets};
 
 /// Takes a parked message over and shows on its order or invoice that it waits for a person. Taking
 /// it over again changes nothing. Returns the order if it failed with this.
@@ -34,11 +35,15 @@ pub(crate) async fn take_over(
     let order = orders::lock(&transaction, subject).await?;
     let account_id = match &order {
         Some(order) => Some(order.account_id),
-        None => tickets::find(&transaction, subject)
-            .await?
-            .map(|ticket| ticket.account_id),
+        None => {
+            let ticket = tickets::find(&transaction, subject).await?;
+            let request = requests::find(&transaction, subject).await?;
+            let of_request = request.map(|request| request.account_id);
+            ticket.map(|ticket| ticket.account_id).or(of_request)
+        }
     };
     let deprovision: Option<ResourceDeprovision> = serde_json::from_slice(&parked.body).ok();
+    let render: Option<DocumentRender> = serde_json::from_slice(&parked.body).ok();
     let mail: Option<EmailSend> = serde_json::from_slice(&parked.body).ok();
     let mail = mail.map(|mail| mail.delivery_id);
     let parked_at = parked.parked_at.trunc_subsecs(3);
@@ -99,7 +104,8 @@ pub(crate) async fn take_over(
                 stages::failed(&transaction, subject, stages::TERMINATE, error).await?;
             }
             Some(stages::RENDER) => {
-                stages::failed(&transaction, invoice_id(subject), stages::RENDER, error).await?;
+                let subject = render.map_or(invoice_id(subject), |body| body.invoice_id);
+                stages::failed(&transaction, subject, stages::RENDER, error).await?;
             }
             Some(stage) => stages::failed(&transaction, subject, stage, error).await?,
             None => {}
@@ -134,7 +140,8 @@ fn without_nul(text: String) -> String {
 }
 
 /// Queues of requests that are no step of anything.
-const NO_STAGE: [topology::WorkQueue; 3] = [
+const NO_STAGE: [topology::WorkQueue; 4] = [
+    topology::INVOICE_REQUEST,
     topology::ORDER_CANCEL,
     topology::RESOURCE_TERMINATE,
     topology::INVOICE_HANDLE,
@@ -151,7 +158,9 @@ fn stage_of(queue: &str) -> Option<&'static str> {
         topology::Pool::Provider if queue.key.starts_with(ResourceDeprovision::KIND) => {
             stages::TERMINATE
         }
+        topology::Pool::Provider if queue.key.starts_with(UsageRead::KIND) => stages::SETTLE,
         topology::Pool::Provider => stages::PROVISION,
+        topology::Pool::Invoice if *queue == topology::INVOICE_SETTLE => stages::SETTLE,
         topology::Pool::Invoice => stages::ISSUE,
         topology::Pool::Document => stages::RENDER,
         topology::Pool::Email => stages::DELIVER,

@@ -4,7 +4,7 @@ use chrono::Utc;
 use entity::request::{self, RequestStatus};
 use schemas::Problem;
 use schemas::event::RequestRejected;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
@@ -46,15 +46,48 @@ pub(crate) async fn insert(
 /// # Errors
 /// When the database cannot be reached.
 pub(crate) async fn done(db: &impl ConnectionTrait, id: Uuid) -> Result<(), DbErr> {
+    decide(db, id, RequestStatus::Done, None).await
+}
+
+/// Notes what a request has made.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub(crate) async fn made(db: &impl ConnectionTrait, id: Uuid, result: Uuid) -> Result<(), DbErr> {
+    let result = (request::Column::ResultId, Expr::value(result));
+    decide(db, id, RequestStatus::Done, Some(result)).await
+}
+
+/// Notes why a request cannot be done.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub(crate) async fn reject(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    problem: &Problem,
+) -> Result<(), DbErr> {
+    let problem = serde_json::to_string(problem).unwrap_or_default();
+    let problem = (request::Column::Problem, Expr::value(problem));
+    decide(db, id, RequestStatus::Rejected, Some(problem)).await
+}
+
+async fn decide(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    status: RequestStatus,
+    also: Option<(request::Column, SimpleExpr)>,
+) -> Result<(), DbErr> {
     use request::Column;
-    request::Entity::update_many()
-        .col_expr(Column::Status, Expr::value(RequestStatus::Done))
+    let mut update = request::Entity::update_many()
+        .col_expr(Column::Status, Expr::value(status))
         .col_expr(Column::DecidedAt, Expr::value(Utc::now()))
         .filter(Column::Id.eq(id))
-        .filter(Column::Status.eq(RequestStatus::Accepted))
-        .exec(db)
-        .await
-        .map(drop)
+        .filter(Column::Status.eq(RequestStatus::Accepted));
+    if let Some((column, value)) = also {
+        update = update.col_expr(column, value);
+    }
+    update.exec(db).await.map(drop)
 }
 
 /// What is said of a request that cannot be done; nothing if it can.

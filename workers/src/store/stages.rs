@@ -19,6 +19,8 @@ pub const PLACE: &str = "place";
 pub const PROVISION: &str = "provision";
 /// Its invoice is issued. Subject: the order.
 pub const ISSUE: &str = "issue";
+/// An invoice that was asked for is issued. Subject: the request.
+pub const SETTLE: &str = "settle";
 /// The invoice is rendered. Subject: the invoice.
 pub const RENDER: &str = "render";
 /// The invoice is mailed, or what was said in a ticket. Subject: the invoice or the message.

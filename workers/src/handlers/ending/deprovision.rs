@@ -10,12 +10,12 @@ use entity::resource::{self, ResourceState};
 use schemas::order::cancellation_id;
 use schemas::provision::{ResourceDeprovision, termination_id};
 use schemas::topology::WorkQueue;
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbErr};
 
 use crate::handlers::{missing, permanent, show_failure};
 use crate::provider::{Provider, ProviderError};
 use crate::store::resources::{self, Outcome};
-use crate::store::{self, orders, requests, stages};
+use crate::store::{self, orders, requests, stages, usage};
 
 use super::follow_ups;
 
@@ -75,7 +75,7 @@ impl DeprovisionResource {
         };
         stages::running(&self.db, resource.id, stages::TERMINATE).await?;
         crash_point("deprovision.intent");
-        let deleted = self.delete(resource).await;
+        let deleted = self.delete(resource).await?;
         crash_point("deprovision.effect");
         let at = match deleted {
             Ok(Deletion::Done(at)) => at,
@@ -103,20 +103,44 @@ impl DeprovisionResource {
         Ok(())
     }
 
-    /// Deletes the server, if there is one.
-    async fn delete(&self, resource: &resource::Model) -> Result<Deletion, ProviderError> {
-        let external_id = match &resource.external_id {
-            Some(external_id) => external_id.clone(),
-            None if !resource.outcome_unknown => return Ok(Deletion::Done(None)),
-            // Somebody may have created it without being able to say so.
-            None => match self.provider.find(&resource.client_token).await? {
-                Some(server) => server.external_id,
-                None if is_settled(resource) => return Ok(Deletion::Done(None)),
-                None => return Ok(Deletion::NotFound),
-            },
+    /// Deletes the server, if there is one, after the last word of its meters is kept: once it is
+    /// deleted nobody can read them.
+    async fn delete(
+        &self,
+        resource: &resource::Model,
+    ) -> Result<Result<Deletion, ProviderError>, DbErr> {
+        let external_id = match self.external_id(resource).await {
+            Ok(Ok(external_id)) => external_id,
+            Ok(Err(deletion)) => return Ok(Ok(deletion)),
+            Err(error) => return Ok(Err(error)),
         };
-        let at = self.provider.delete(&external_id).await?;
-        Ok(Deletion::Done(at))
+        match self.provider.usage(&external_id).await {
+            Ok(said) => usage::read(&self.db, resource.id, resource.id, &said, Utc::now()).await?,
+            // What has no meters, or is gone, says nothing.
+            Err(ProviderError::Gone | ProviderError::Rejected { .. }) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        let deleted = self.provider.delete(&external_id).await;
+        Ok(deleted.map(Deletion::Done))
+    }
+
+    /// What the provider calls the server; or that there is none to delete.
+    async fn external_id(
+        &self,
+        resource: &resource::Model,
+    ) -> Result<Result<String, Deletion>, ProviderError> {
+        if let Some(external_id) = &resource.external_id {
+            return Ok(Ok(external_id.clone()));
+        }
+        if !resource.outcome_unknown {
+            return Ok(Err(Deletion::Done(None)));
+        }
+        // Somebody may have created it without being able to say so.
+        Ok(match self.provider.find(&resource.client_token).await? {
+            Some(server) => Ok(server.external_id),
+            None if is_settled(resource) => Err(Deletion::Done(None)),
+            None => Err(Deletion::NotFound),
+        })
     }
 
     /// Writes down that it is deleted; with the last resource an order that is taken back is over.

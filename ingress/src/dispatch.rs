@@ -168,7 +168,7 @@ impl Dispatcher {
         let given = given.map(|value| value.to_str().unwrap_or_default());
         let known_only = limits.is_barred(head.from);
         let checked = match given.and_then(access_token) {
-            Some(token) => oauth.check(token, head.from, known_only).await,
+            Some(token) => oauth.check(token, head.from).await,
             None => keys.check(given, head.from, known_only).await,
         };
         let caller = match checked {

@@ -123,6 +123,7 @@ function sign({ header = {}, claims = {}, how = "key" }) {
   ].join(".");
   const signature = {
     key: () => crypto.sign("sha256", text, crypto.createPrivateKey({ key, format: "jwk" })),
+    rs512: () => crypto.sign("sha512", text, crypto.createPrivateKey({ key, format: "jwk" })),
     stranger: () => crypto.sign("sha256", text, crypto.createPrivateKey({ key: stranger, format: "jwk" })),
     "public-key-as-secret": () => crypto.createHmac("sha256", pem(key)).update(text).digest(),
     nothing: () => Buffer.alloc(0),

@@ -10,8 +10,10 @@ import http from "node:http";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const library = path.join(process.argv[2], "node_modules/oidc-provider/lib/index.js");
-const { default: Provider } = await import(pathToFileURL(path.resolve(library)));
+const modules = path.join(process.argv[2], "node_modules");
+const from = (file) => import(pathToFileURL(path.resolve(modules, file)));
+const { default: Provider } = await from("oidc-provider/lib/index.js");
+const jose = await from("jose/dist/webapi/index.js");
 
 const AUDIENCE = "customer-flow";
 const ALGORITHM = "RS256";
@@ -139,6 +141,19 @@ const COMMANDS = {
   "/back": () => new Promise((done) => { server.listen(Number(new URL(issuer).port), "127.0.0.1", done); }),
   "/requests": () => requests,
   "/sign": (wanted) => ({ token: sign(wanted) }),
+  // Judges a token of somebody else by what its issuer publishes.
+  "/judge": async ({ metadata, token }) => {
+    const { issuer, jwks_uri } = await (await fetch(metadata)).json();
+    const published = jose.createRemoteJWKSet(new URL(jwks_uri));
+    const { payload } = await jose.jwtVerify(token, published, {
+      issuer,
+      audience: issuer,
+      typ: "at+jwt",
+      algorithms: ["ES256"],
+      requiredClaims: ["exp", "iss", "aud", "sub", "client_id", "iat", "jti"],
+    });
+    return payload;
+  },
   "/stranger": () => {
     const { d, p, q, dp, dq, qi, ...open } = stranger;
     return open;

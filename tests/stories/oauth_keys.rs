@@ -11,8 +11,9 @@ use crate::support::canary::Canary;
 use crate::support::client::Client;
 use crate::support::database::texts;
 use crate::support::jwt;
+use crate::support::oidc::Oidc;
 use crate::support::process::{Process, try_flow};
-use crate::support::suite::Suite;
+use crate::support::suite::{Need, Suite};
 use crate::support::system::{BOTH, PARTS, Setup, System, World};
 use crate::support::wait::eventually;
 
@@ -28,6 +29,11 @@ pub(crate) fn register(suite: &mut Suite) {
         "tokens_that_were_not_issued_here_are_refused",
         &BOTH,
         tokens_that_were_not_issued_here_are_refused,
+    );
+    suite.story_needing(
+        "a_token_is_what_another_library_expects",
+        (&[World::Embedded], &[Need::Oidc]),
+        a_token_is_what_another_library_expects,
     );
     suite.story("a_token_expires", &BOTH, a_token_expires);
     suite.story(
@@ -284,6 +290,21 @@ async fn tokens_that_were_not_issued_here_are_refused(world: World) {
     // None of them was refused for anything else: the right one works.
     let right = system.client.with_key(&good).get("/v1/orders").await;
     assert_eq!(right.status, 200);
+    system.finish().await;
+}
+
+async fn a_token_is_what_another_library_expects(world: World) {
+    let system = System::start(world).await;
+    let (id, secret) = shop(&system).await;
+    let token = system.client.token((&id, &secret), "").await;
+    let oidc = Oidc::start(system.folder()).await;
+    let metadata = format!(
+        "{}/.well-known/oauth-authorization-server",
+        system.client.base()
+    );
+    let judge = json!({ "metadata": metadata, "token": token });
+    let claims = oidc.control("judge", &judge).await;
+    assert_eq!(claims, jwt::read(&token).1);
     system.finish().await;
 }
 

@@ -177,8 +177,8 @@ pub(crate) struct Http {
 /// How access tokens are issued and checked.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OAuth {
-    /// Where the API is for its users: https://api.example.com. It is the issuer of access tokens, and
-    /// the same for every ingress. Unset: where this one listens.
+    /// Where the API is for its users, as in `https://api.example.com`. It is the issuer of access
+    /// tokens, and the same for every ingress. Unset: where this one listens.
     #[arg(long, env = "PUBLIC_URL", value_parser = origin)]
     pub(crate) public_url: Option<String>,
     /// How many seconds an access token works.

@@ -80,7 +80,7 @@ async fn signing_keys_are_rotated_without_a_gap(world: World) {
     let (id, secret) = shop(&system).await;
     let token = async || client.token((&id, &secret), "").await;
     let first = kid(&token().await);
-    assert_eq!(published(client).await, [first.clone()]);
+    assert_eq!(published(client).await, [&*first]);
     let rotate = ["signing-key", "rotate", "--publish-for", "5"];
     system.flow(&rotate).await;
     let again = try_flow(system.folder(), &rotate, system.environment()).await;
@@ -109,11 +109,11 @@ async fn signing_keys_are_rotated_without_a_gap(world: World) {
     );
     let old = client.with_key(&old_token);
     assert_eq!(old.get("/v1/orders").await.status, 200);
-    assert_eq!(published(client).await, [second.clone(), first.clone()]);
+    assert_eq!(published(client).await, [&*second, &*first]);
     let new = client.with_key(&token().await);
     assert_eq!(new.get("/v1/orders").await.status, 200);
     eventually("the old key to be gone", async || {
-        (published(client).await == [second.clone()]).then_some(())
+        (published(client).await == [&*second]).then_some(())
     })
     .await;
     assert_eq!(old.get("/v1/orders").await.status, 401);

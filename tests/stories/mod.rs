@@ -13,9 +13,11 @@ mod frozen;
 mod hostile;
 mod http;
 mod invoice;
+mod issuer_keys;
 mod limits;
 mod mail;
 mod oauth;
+mod oauth_forgeries;
 mod oauth_keys;
 mod operations;
 mod order;
@@ -25,6 +27,7 @@ mod provisioning;
 mod reconciling;
 mod secrets;
 mod ticket;
+mod token_endpoint;
 mod trace;
 
 use crate::support::suite::Suite;
@@ -43,9 +46,11 @@ pub(crate) fn register(suite: &mut Suite) {
     hostile::register(suite);
     http::register(suite);
     invoice::register(suite);
+    issuer_keys::register(suite);
     limits::register(suite);
     mail::register(suite);
     oauth::register(suite);
+    oauth_forgeries::register(suite);
     oauth_keys::register(suite);
     operations::register(suite);
     order::register(suite);
@@ -55,5 +60,6 @@ pub(crate) fn register(suite: &mut Suite) {
     reconciling::register(suite);
     secrets::register(suite);
     ticket::register(suite);
+    token_endpoint::register(suite);
     trace::register(suite);
 }

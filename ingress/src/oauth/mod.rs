@@ -14,11 +14,12 @@ pub(crate) mod metadata;
 mod remembered;
 mod signing_keys;
 pub(crate) mod token;
+mod trusted;
 
 pub use clients::{NewClient, create_client, list_clients, revoke_client};
-pub use foreign::{NewIssuer, add_issuer, allow_client, deny_client, list_issuers, remove_issuer};
 pub use jwks::JwksTiming;
-pub use signing_keys::{Rotated, list_signing_keys, rotate_signing_key};
+pub use signing_keys::{Rotated, list_signing_keys, rotate_signing_key, withdraw_signing_key};
+pub use trusted::{NewIssuer, add_issuer, allow_client, deny_client, list_issuers, remove_issuer};
 
 pub(crate) use bearer::{OAuth, access_token};
 

@@ -81,6 +81,48 @@ pub async fn rotate_signing_key(
     Ok(Rotated { kid, active_from })
 }
 
+/// Takes a key back at once: nothing that it has signed counts any more. Another signs from now on.
+///
+/// # Errors
+/// When there is no such key, or the database cannot be reached.
+pub async fn withdraw_signing_key(
+    db: &DatabaseConnection,
+    pepper: &Pepper,
+    kid: &str,
+) -> anyhow::Result<()> {
+    let transaction = entity::begin(db).await?;
+    let keys = list_signing_keys(&transaction).await?;
+    let now = Utc::now();
+    let Some(key) = keys.iter().find(|key| key.id == kid) else {
+        bail!("there is no key {kid}");
+    };
+    let mut withdrawn = signing_key::ActiveModel::from(key.clone());
+    withdrawn.retired_at = Set(Some(DateTime::UNIX_EPOCH));
+    withdrawn.update(&transaction).await?;
+    // One that was to follow it signs at once.
+    let successor = keys
+        .iter()
+        .find(|key| key.id != kid && key.retired_at.is_none_or(|at| now < at));
+    match successor {
+        Some(next) => {
+            let active_from = Ord::min(next.active_from, now);
+            let mut next = signing_key::ActiveModel::from(next.clone());
+            next.active_from = Set(active_from);
+            next.retired_at = Set(None);
+            next.update(&transaction).await?;
+        }
+        None => {
+            let generation = keys.iter().map(|key| key.generation).max().unwrap_or(0) + 1;
+            let row = new_key(pepper, generation, now)?;
+            signing_key::Entity::insert(row)
+                .exec_without_returning(&transaction)
+                .await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
 /// Every key that there ever was, newest first.
 ///
 /// # Errors

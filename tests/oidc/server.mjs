@@ -22,7 +22,8 @@ const SCOPES = "orders:read orders:write invoices:read";
 function newKey() {
   const { privateKey } = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 });
   const jwk = privateKey.export({ format: "jwk" });
-  return { ...jwk, kid: crypto.randomUUID(), alg: ALGORITHM, use: "sig" };
+  // It does not say for which algorithm it is: whoever checks tokens has to know.
+  return { ...jwk, kid: crypto.randomUUID(), use: "sig" };
 }
 
 // The first one signs.

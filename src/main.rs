@@ -8,10 +8,12 @@ mod database;
 mod dead;
 mod demo;
 mod ingress;
+mod issuer;
 mod key;
 mod mail;
 mod mail_sink;
 mod migrate;
+mod oauth_client;
 mod payment;
 mod preview;
 mod provider_simulator;
@@ -22,6 +24,7 @@ mod seed;
 mod series;
 mod settings;
 mod shutdown;
+mod signing_key;
 mod telemetry;
 mod ticket;
 mod topology;
@@ -64,6 +67,12 @@ enum Command {
     Account(account::Args),
     /// Manages API keys.
     Key(key::Args),
+    /// Manages OAuth clients, which exchange their secrets for access tokens.
+    OauthClient(oauth_client::Args),
+    /// Manages the keys that sign access tokens.
+    SigningKey(signing_key::Args),
+    /// Manages foreign issuers whose access tokens are accepted.
+    Issuer(issuer::Args),
     /// Manages partner systems that publish straight to RabbitMQ.
     Publisher(publisher::Args),
     /// Records and shows payments.
@@ -118,6 +127,9 @@ async fn main() -> ExitCode {
         Command::Topology(args) => topology::run(args).await,
         Command::Account(args) => account::run(args).await,
         Command::Key(args) => key::run(args).await,
+        Command::OauthClient(args) => oauth_client::run(args).await,
+        Command::SigningKey(args) => signing_key::run(args).await,
+        Command::Issuer(args) => issuer::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
         Command::Payment(args) => payment::run(args).await,
         Command::Ticket(args) => ticket::run(args).await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::{Broker, BrokerUrl, Publisher};
 use ingress::credentials::Pepper;
+use ingress::oauth::{JwksTiming, OAuthSettings};
 use ingress::{CacheUrl, RequestLimits};
 use ipnet::IpNet;
 use schemas::values::{EmailAddress, InvalidValue};
@@ -169,6 +170,63 @@ pub(crate) struct Http {
     #[arg(long, env = "ACCOUNT_RATE", default_value_t = ACCOUNT_RATE,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) account_rate: u32,
+    #[command(flatten)]
+    pub(crate) oauth: OAuth,
+}
+
+/// How access tokens are issued and checked.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OAuth {
+    /// Where the API is for its users, as in `https://api.example.com`. It is the issuer of access
+    /// tokens, and the same for every ingress. Unset: where this one listens.
+    #[arg(long, env = "PUBLIC_URL", value_parser = origin)]
+    pub(crate) public_url: Option<String>,
+    /// How many seconds an access token works.
+    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = ACCESS_TOKEN_SECONDS,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) access_token_seconds: u32,
+    /// After how many seconds the keys of foreign issuers are fetched again.
+    #[arg(long, env = "ISSUER_KEYS_MAX_AGE", default_value_t = KEYS_MAX_AGE)]
+    pub(crate) issuer_keys_max_age: u32,
+    /// How many seconds lie at least between two times, whatever tokens name.
+    #[arg(long, env = "ISSUER_KEYS_MIN_INTERVAL", default_value_t = KEYS_MIN_INTERVAL)]
+    pub(crate) issuer_keys_min_interval: u32,
+    /// How many seconds the keys of a foreign issuer are used that cannot be asked.
+    #[arg(long, env = "ISSUER_KEYS_MAX_STALE", default_value_t = KEYS_MAX_STALE)]
+    pub(crate) issuer_keys_max_stale: u32,
+}
+
+const ACCESS_TOKEN_SECONDS: u32 = 600;
+const KEYS_MAX_AGE: u32 = 300;
+const KEYS_MIN_INTERVAL: u32 = 30;
+const KEYS_MAX_STALE: u32 = 24 * 3600;
+
+/// As without any option.
+impl Default for OAuth {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            access_token_seconds: ACCESS_TOKEN_SECONDS,
+            issuer_keys_max_age: KEYS_MAX_AGE,
+            issuer_keys_min_interval: KEYS_MIN_INTERVAL,
+            issuer_keys_max_stale: KEYS_MAX_STALE,
+        }
+    }
+}
+
+impl OAuth {
+    fn settings(self) -> OAuthSettings {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        OAuthSettings {
+            public_url: self.public_url,
+            lifetime: seconds(self.access_token_seconds),
+            jwks: JwksTiming {
+                max_age: seconds(self.issuer_keys_max_age),
+                min_interval: seconds(self.issuer_keys_min_interval),
+                max_stale: seconds(self.issuer_keys_max_stale),
+            },
+        }
+    }
 }
 
 /// As without any option.
@@ -181,6 +239,7 @@ impl Default for Http {
             cache_url: CacheUrl::Memory,
             key_rate: KEY_RATE,
             account_rate: ACCOUNT_RATE,
+            oauth: OAuth::default(),
         }
     }
 }
@@ -202,6 +261,7 @@ impl Http {
                 key: self.key_rate,
                 account: self.account_rate,
             },
+            oauth: self.oauth.settings(),
             proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
         }

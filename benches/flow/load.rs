@@ -44,6 +44,16 @@ impl Connection {
 
     /// Places an order under a key and waits for its 202.
     pub(crate) async fn place(&mut self, key: &str) {
+        assert_eq!(
+            self.ask(key).await,
+            202,
+            "{}",
+            String::from_utf8_lossy(&self.answer)
+        );
+    }
+
+    /// Places an order under a key and waits for the answer: its status.
+    pub(crate) async fn ask(&mut self, key: &str) -> u16 {
         let request = format!("{}{key}\r\n\r\n{}", self.head, self.body);
         self.stream.write_all(request.as_bytes()).await.unwrap();
         self.answer.clear();
@@ -63,9 +73,8 @@ impl Connection {
                 .find_map(|line| line.strip_prefix("content-length: "))
                 .unwrap();
             if self.answer.len() >= end + 4 + length.parse::<usize>().unwrap() {
-                let answer = String::from_utf8_lossy(&self.answer);
-                assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
-                return;
+                let status = head.split(' ').nth(1).unwrap();
+                return status.parse().unwrap();
             }
         }
     }

@@ -14,6 +14,7 @@
 )]
 
 mod accept;
+mod flood;
 mod load;
 mod memory;
 mod order_to_mail;
@@ -62,6 +63,9 @@ fn main() {
             }
             if wanted("accept") {
                 accept::run(place).await;
+            }
+            if wanted("flood") {
+                flood::run(place).await;
             }
             if wanted("order_to_mail") || wanted("latency_p50") {
                 order_to_mail::run(place).await;

@@ -24,8 +24,8 @@ use crate::reply;
 /// How many keys an account may have that work.
 const MOST: u64 = 100;
 /// How long a rotated key may go on working, in seconds, and how long it does if nothing is said.
-const MAX_OVERLAP: u32 = 30 * 24 * 3600;
-const OVERLAP: u32 = 24 * 3600;
+pub(crate) const MAX_OVERLAP: u32 = 30 * 24 * 3600;
+pub(crate) const OVERLAP: u32 = 24 * 3600;
 
 /// An API key, without its secret.
 #[derive(Serialize, JsonSchema)]
@@ -234,7 +234,7 @@ async fn own(call: &Call) -> Result<api_key::Model, ApiError> {
 }
 
 /// At least one scope, none that the caller does not have.
-fn scopes(fields: &mut Fields, has: impl Fn(Scope) -> bool) -> Option<Vec<Scope>> {
+pub(crate) fn scopes(fields: &mut Fields, has: impl Fn(Scope) -> bool) -> Option<Vec<Scope>> {
     let texts = fields.texts("scopes")?;
     let mut scopes = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -255,7 +255,7 @@ fn scopes(fields: &mut Fields, has: impl Fn(Scope) -> bool) -> Option<Vec<Scope>
 }
 
 /// Only such that the caller may be used from; without any, those of the caller.
-fn networks(fields: &mut Fields, caller: &Caller) -> Option<Vec<IpNet>> {
+pub(crate) fn networks(fields: &mut Fields, caller: &Caller) -> Option<Vec<IpNet>> {
     let texts = fields.optional_texts("networks")?;
     if texts.is_empty() {
         return Some(caller.networks.clone());
@@ -284,7 +284,7 @@ fn networks(fields: &mut Fields, caller: &Caller) -> Option<Vec<IpNet>> {
 }
 
 /// No later than the caller; if nothing is said, with the caller. Nothing inside if it does not expire.
-fn expires_at(fields: &mut Fields, caller: &Caller) -> Option<Option<DateTime<Utc>>> {
+pub(crate) fn expires_at(fields: &mut Fields, caller: &Caller) -> Option<Option<DateTime<Utc>>> {
     let at = fields.instant("expires_at")?.or(caller.expires_at);
     if !caller.outlasts(at) {
         fields.wrong(

@@ -1,5 +1,6 @@
 //! One request on its way to a handler.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// Whom it comes from.
+    pub(crate) from: Option<IpAddr>,
 }
 
 impl Call {
@@ -105,17 +108,35 @@ impl Call {
 /// 413, 415, or 400 when it breaks off.
 pub(crate) async fn read_json(
     headers: &HeaderMap,
-    mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+    stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
 ) -> Result<Vec<u8>, ApiError> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let media_type = text("content-type").unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type(headers);
     if !["application/json", "application/merge-patch+json"]
         .iter()
         .any(|known| media_type.eq_ignore_ascii_case(known))
     {
         return Err(ApiError::unsupported_media_type());
     }
+    read_body(headers, stream).await
+}
+
+/// The media type of a body, without parameters. Empty if it is not said.
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get("content-type");
+    let text = value.and_then(|value| value.to_str().ok());
+    let name = text.and_then(|text| text.split(';').next());
+    name.unwrap_or_default().trim()
+}
+
+/// Reads a body up to its limit, however it is sent.
+///
+/// # Errors
+/// 413, or 400 when it breaks off.
+pub(crate) async fn read_body(
+    headers: &HeaderMap,
+    mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+) -> Result<Vec<u8>, ApiError> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
     let length = text("content-length").and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(ApiError::too_large(MAX_BODY));

@@ -16,10 +16,11 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::State;
-use crate::call::{Call, read_json};
+use crate::call::{Call, read_body, read_json};
 use crate::credentials::Caller;
 use crate::error::ApiError;
 use crate::limits::Taken;
+use crate::oauth::access_token;
 use crate::reply::unless_known;
 use crate::route::{Access, Route};
 
@@ -122,6 +123,7 @@ impl Dispatcher {
         broker::rename_current_span(format!("{} {}", head.method, route.path));
         let (caller, taken) = self.caller(route, &head).await?.unzip();
         let body = match route.body {
+            Some(_) if route.is_form => read_body(&head.headers, body).await?,
             Some(_) => read_json(&head.headers, body).await?,
             None => Vec::new(),
         };
@@ -134,6 +136,7 @@ impl Dispatcher {
             query: head.query,
             headers: head.headers,
             body,
+            from: head.from,
         };
         let mut response = route.serve(call).await?;
         if let Some(taken) = taken {
@@ -154,15 +157,24 @@ impl Dispatcher {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let State { keys, limits, .. } = &*self.state;
+        let State {
+            keys,
+            limits,
+            oauth,
+            ..
+        } = &*self.state;
         let given = head.headers.get(header::AUTHORIZATION);
         // What is no text is no key either.
         let given = given.map(|value| value.to_str().unwrap_or_default());
         let known_only = limits.is_barred(head.from);
-        let caller = match keys.check(given, head.from, known_only).await {
+        let checked = match given.and_then(access_token) {
+            Some(token) => oauth.check(token, head.from).await,
+            None => keys.check(given, head.from, known_only).await,
+        };
+        let caller = match checked {
             Err(error) if error.is_unauthorized() && given.is_some() => {
                 limits.guessed(head.from).await?;
-                return Err(error);
+                return Err(error.with_invalid_token());
             }
             checked => checked?,
         };

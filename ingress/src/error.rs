@@ -37,9 +37,18 @@ impl ApiError {
         )
     }
 
+    /// The same for a bearer token that was sent and does not work (RFC 6750 §3.1).
+    pub(crate) fn with_invalid_token(self) -> Self {
+        let challenge = "Bearer realm=\"customer-flow\", error=\"invalid_token\"";
+        self.with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }
+
     /// 403: the credential may not do this.
     pub(crate) fn forbidden(scope: &str) -> Self {
-        let detail = format!("The API key lacks the scope {scope}. Create one that has it.");
+        let detail = format!("The credential lacks the scope {scope}. Use one that has it.");
         let challenge = format!(
             "Bearer realm=\"customer-flow\", error=\"insufficient_scope\", scope=\"{scope}\""
         );
@@ -52,7 +61,7 @@ impl ApiError {
 
     /// 403: the key may do something that the credential may not.
     pub(crate) fn exceeds() -> Self {
-        let detail = "This key may do more, lasts longer or works from more networks than the \
+        let detail = "It may do more, lasts longer or works from more networks than the \
                       credential that you use.";
         Self::new(problem::FORBIDDEN, detail)
     }

@@ -25,6 +25,7 @@ mod invoice_items;
 mod invoices;
 mod limits;
 mod lookup;
+pub mod oauth;
 mod offerings;
 mod openapi;
 mod orders;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub cache: CacheUrl,
     /// How many requests a second there may be.
     pub limits: RequestLimits,
+    /// How access tokens are issued and checked.
+    pub oauth: oauth::OAuthSettings,
     /// The balancers in front: what they say about whom a request comes from is believed.
     pub proxies: Vec<IpNet>,
     /// The web pages of other origins that may call the API: `https://shop.example`.
@@ -85,6 +88,7 @@ pub(crate) struct State {
     db: DatabaseConnection,
     publisher: Publisher,
     keys: credentials::Keys,
+    oauth: oauth::OAuth,
     pepper: Pepper,
     accepted: accepted::Accepted,
     limits: limits::Limits,
@@ -114,11 +118,17 @@ pub async fn serve(
         pepper,
         cache,
         limits,
+        oauth,
         proxies,
         cors_origins,
     } = settings;
     let shared = cache::Cache::open(&cache)?;
+    let issuer = match &oauth.public_url {
+        Some(url) => url.clone(),
+        None => format!("http://{}", listener.local_addr()?),
+    };
     let state = Arc::new(State {
+        oauth: oauth::OAuth::new(&db, &pepper, &oauth, issuer)?,
         keys: credentials::Keys::new(db.clone(), pepper.clone()),
         pepper,
         accepted: accepted::Accepted::new(shared.clone()),

@@ -6,12 +6,14 @@ use schemas::Problem;
 use schemas::problem;
 use serde_json::{Map, Value, json};
 
+use crate::credentials::Scope;
 use crate::page;
 use crate::route::{Access, Content, Parameter, Route};
 use crate::routes::routes;
 
 const ABOUT: &str = "Customers order cloud resources and get invoices.\n\n\
-Send an API key as `Authorization: Bearer cf_…`. A request that makes something can carry an \
+Send an API key as `Authorization: Bearer cf_…`, or an access token: a program of yours is an OAuth \
+client and exchanges its id and secret at `/oauth2/token` for one that lasts ten minutes. A request that makes something can carry an \
 `Idempotency-Key`: repeated with the same key it has one effect. Errors are problem details \
 (RFC 9457) that name every wrong field at once. Lists are pages, newest first; pass `next` as \
 `cursor` to go on. Every answer has `X-Request-Id` and `X-Trace-Id`: quote them to support.";
@@ -36,6 +38,10 @@ pub fn openapi() -> Value {
         operations[method] = operation(&route, &mut made);
     }
     let problem = made.written.subschema_for::<Problem>();
+    let scopes: Map<String, Value> = Scope::ALL
+        .map(|scope| (scope.as_str().to_owned(), scope.about().into()))
+        .into_iter()
+        .collect();
     let mut schemas = made.read.take_definitions(true);
     schemas.extend(made.written.take_definitions(true));
     json!({
@@ -47,7 +53,7 @@ pub fn openapi() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "key": [] }],
+        "security": [{ "key": [] }, { "oauth": [] }],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -55,6 +61,14 @@ pub fn openapi() -> Value {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An API key: `cf_…`.",
+                },
+                "oauth": {
+                    "type": "oauth2",
+                    "description": "An access token (RFC 9068) of a client, or of an issuer that the \
+                                    seller trusts.",
+                    "flows": {
+                        "clientCredentials": { "tokenUrl": "/oauth2/token", "scopes": scopes },
+                    },
                 },
             },
             "responses": {
@@ -87,16 +101,23 @@ fn operation(route: &Route, made: &mut Made) -> Value {
     }
     if let Some(schema) = route.body {
         let schema = schema(&mut made.read);
+        let media_type = match route.is_form {
+            true => "application/x-www-form-urlencoded",
+            false => "application/json",
+        };
         operation["requestBody"] = json!({
             "required": true,
-            "content": { "application/json": { "schema": schema } },
+            "content": { media_type: { "schema": schema } },
         });
     }
     match route.access {
         Access::Public => operation["security"] = json!([]),
         Access::Known => {}
         // Since 3.1 every kind of credential can name what it must allow.
-        Access::Scope(scope) => operation["security"] = json!([{ "key": [scope.as_str()] }]),
+        Access::Scope(scope) => {
+            let scopes = [scope.as_str()];
+            operation["security"] = json!([{ "key": scopes }, { "oauth": scopes }]);
+        }
     }
     operation
 }
@@ -106,6 +127,7 @@ fn tag(path: &str) -> &str {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     match parts.next() {
         Some("v1") => parts.next().unwrap_or_default(),
+        Some("oauth2" | ".well-known") => "oauth2",
         _ => "service",
     }
 }
@@ -183,18 +205,19 @@ fn responses(route: &Route, made: &mut Made) -> Value {
 /// The statuses of the problems that a route may answer with.
 fn refusals(route: &Route) -> Vec<u16> {
     let writes = route.body.is_some();
-    let takes = writes || route.paged || !route.query.is_empty() || !route.headers.is_empty();
+    let writes_json = writes && !route.is_form;
+    let takes = writes_json || route.paged || !route.query.is_empty() || !route.headers.is_empty();
     let conditional = route.headers.iter().any(|header| header.name == "If-Match");
     let scoped = matches!(route.access, Access::Scope(_));
     [
-        (writes, problem::MALFORMED),
+        (writes_json, problem::MALFORMED),
         (route.access != Access::Public, problem::UNAUTHORIZED),
         (scoped, problem::FORBIDDEN),
         (route.path.contains('{'), problem::NOT_FOUND),
         (true, problem::TIMEOUT),
         (conditional, problem::CHANGED_MEANWHILE),
         (writes, problem::TOO_LARGE),
-        (writes, problem::UNSUPPORTED_MEDIA_TYPE),
+        (writes_json, problem::UNSUPPORTED_MEDIA_TYPE),
         (takes, problem::INVALID_REQUEST),
         (route.access != Access::Public, problem::TOO_MANY_REQUESTS),
         (route.access != Access::Public, problem::UNAVAILABLE),

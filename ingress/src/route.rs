@@ -72,8 +72,10 @@ pub(crate) struct Route {
     /// Whether it takes `limit` and `cursor`.
     pub(crate) paged: bool,
     pub(crate) headers: Vec<Parameter>,
-    /// The JSON body, if it takes one.
+    /// The body, if it takes one.
     pub(crate) body: Option<SchemaOf>,
+    /// Whether the body is a form, and not JSON.
+    pub(crate) is_form: bool,
     pub(crate) answers: Vec<Answer>,
     serve: Box<dyn Fn(Call) -> Answering + Send + Sync>,
 }
@@ -100,6 +102,7 @@ impl Route {
             paged: false,
             headers: Vec::new(),
             body: None,
+            is_form: false,
             answers: Vec::new(),
             serve: Box::new(move |call| Box::pin(serve(call))),
         }
@@ -153,6 +156,12 @@ impl Route {
     pub(crate) fn body<T: JsonSchema>(mut self) -> Self {
         self.body = Some(SchemaGenerator::subschema_for::<T>);
         self
+    }
+
+    /// Takes a form. Whatever is wrong with it the handler says.
+    pub(crate) fn form<T: JsonSchema>(mut self) -> Self {
+        self.is_form = true;
+        self.body::<T>()
     }
 
     /// Answers JSON.

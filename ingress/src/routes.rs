@@ -15,6 +15,7 @@ use warp::http::Method;
 
 use crate::accept::Accepted;
 use crate::credentials::Scope;
+use crate::oauth::{client_routes, metadata, token};
 use crate::route::{Content, Route};
 use crate::schema::States;
 use crate::staff_tickets::Overdue;
@@ -309,6 +310,58 @@ pub(crate) fn routes() -> Vec<Route> {
             .body::<api_keys::Rotation>()
             .json::<api_keys::CreatedKey>(201, "The new key, for the only time.")
             .conflict("The key does not work any more, or there are too many."),
+        Route::new(Method::GET, "/v1/oauth-clients", "listOAuthClients", client_routes::list)
+            .about("Lists the OAuth clients of the account, newest first, without their secrets.")
+            .scope(Scope::KeysRead)
+            .paged::<client_routes::ClientItem>("A page of clients."),
+        Route::new(Method::POST, "/v1/oauth-clients", "createOAuthClient", client_routes::create)
+            .about("Creates an OAuth client that may do no more than the credential that creates it.")
+            .scope(Scope::KeysWrite)
+            .body::<client_routes::ClientRequest>()
+            .json::<client_routes::CreatedClient>(201, "The client, with its secret for the only time.")
+            .conflict("The account has as many clients as it may have."),
+        Route::new(Method::GET, "/v1/oauth-clients/{id}", "getOAuthClient", client_routes::get)
+            .about("Shows an OAuth client, without its secret.")
+            .scope(Scope::KeysRead)
+            .json::<client_routes::ClientItem>(200, "The client."),
+        Route::new(Method::DELETE, "/v1/oauth-clients/{id}", "revokeOAuthClient", client_routes::revoke)
+            .about("Revokes an OAuth client. It and its tokens stop working everywhere within five seconds.")
+            .scope(Scope::KeysWrite)
+            .answer(204, "It is revoked.", Content::Empty),
+        Route::new(
+            Method::POST,
+            "/v1/oauth-clients/{id}/rotations",
+            "rotateOAuthClientSecret",
+            client_routes::rotate,
+        )
+            .about("Gives an OAuth client a new secret; the old one goes on working for a while.")
+            .scope(Scope::KeysWrite)
+            .body::<client_routes::SecretRotation>()
+            .json::<client_routes::CreatedClient>(201, "The client, with its new secret for the only time.")
+            .conflict("The client does not work any more."),
+        Route::new(Method::POST, "/oauth2/token", "issueToken", token::issue)
+            .about("Issues an access token to an OAuth client (RFC 6749, RFC 9068).")
+            .public()
+            .form::<token::TokenRequest>()
+            .json::<token::TokenResponse>(200, "The token.")
+            .json::<token::OAuthError>(400, "The request is wrong (RFC 6749 §5.2).")
+            .json::<token::OAuthError>(401, "The client is not known, or its secret is wrong.")
+            .answer(429, "There were too many requests, or wrong secrets.", Content::Problem)
+            .answer(503, "The client cannot be checked at the moment.", Content::Problem),
+        Route::new(Method::GET, "/.well-known/jwks.json", "getJwks", metadata::jwks)
+            .about("The public keys of the access tokens that are issued here (RFC 7517).")
+            .public()
+            .json::<metadata::JwkSet>(200, "The keys.")
+            .answer(503, "The keys cannot be read at the moment.", Content::Problem),
+        Route::new(
+            Method::GET,
+            "/.well-known/oauth-authorization-server",
+            "getAuthorizationServer",
+            metadata::server,
+        )
+            .about("What the authorization server can do, and where (RFC 8414).")
+            .public()
+            .json::<metadata::ServerMetadata>(200, "The metadata."),
         Route::new(Method::GET, "/healthz", "alive", health::alive)
             .about("Answers while the process lives.")
             .public()

@@ -23,6 +23,7 @@ mod m20261123_000009_payments;
 mod m20261123_000010_tickets;
 mod m20261123_000011_lines;
 mod m20261123_000012_endings;
+mod m20261123_000013_oauth;
 mod m20261123_000015_credit_notes;
 mod m20261123_000016_settlement;
 
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000010_tickets::Migration),
             Box::new(m20261123_000011_lines::Migration),
             Box::new(m20261123_000012_endings::Migration),
+            Box::new(m20261123_000013_oauth::Migration),
             Box::new(m20261123_000015_credit_notes::Migration),
             Box::new(m20261123_000016_settlement::Migration),
         ]

@@ -42,7 +42,7 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// The audit trail of something: action, actor, before and after.
-async fn audited(system: &System, subject: &str) -> Vec<Value> {
+pub(super) async fn audited(system: &System, subject: &str) -> Vec<Value> {
     let sql = format!(
         "SELECT '[\"' || action || '\",\"' || actor || '\",' || coalesce(before, 'null') || ',' \
          || coalesce(after, 'null') || ',\"' || coalesce(trace_id, '') || '\"]' \

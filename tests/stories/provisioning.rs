@@ -103,11 +103,14 @@ async fn a_server_created_behind_a_hang(world: World) {
         .await;
     let accepted = system.client.order("k1", &small_server("web")).await;
     // The customer sees what is going on.
-    let waiting = system
-        .status(accepted.header("location"), "needs_reconciliation")
-        .await;
+    let order = accepted.header("location");
+    system.status(order, "needs_reconciliation").await;
+    let waiting = eventually("the stage to say so too", async || {
+        let order = system.client.get(order).await;
+        (order.body["stages"][1]["state"] == "retrying").then_some(order)
+    })
+    .await;
     let provision = &waiting.body["stages"][1];
-    assert_eq!(provision["state"], "retrying");
     assert!(provision["next_attempt_at"].is_string());
     assert!(
         provision["last_error"]

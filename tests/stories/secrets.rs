@@ -21,6 +21,7 @@ use crate::support::wait::eventually;
 
 use super::document::text_of;
 use super::mail::certificate;
+use super::oauth;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -143,11 +144,36 @@ async fn secrets_are_nowhere(world: World) {
             .push((name, secret(answer["key"].as_str().unwrap())));
     }
 
+    // An OAuth client with both of its secrets, and a token that was used.
+    let (id, first) = oauth::create(&client, &create).await;
+    let rotate = format!("/v1/oauth-clients/{id}/rotations");
+    let rotated = client.with_body(Method::POST, &rotate, &json!({})).await;
+    let second = rotated.body["client_secret"].as_str().unwrap().to_owned();
+    let token = client.token((&id, &second), "").await;
+    assert_eq!(client.with_key(&token).get("/v1/orders").await.status, 200);
+    let (text, signature) = token.rsplit_once('.').unwrap();
+    for (name, secret) in [
+        ("the client secret", &*first),
+        ("the rotated client secret", &*second),
+        ("the access token", text),
+        ("the signature of the access token", signature),
+    ] {
+        search.secrets.push((name, secret.to_owned()));
+    }
+    let wrong = format!("{text}.{}", signature.to_lowercase());
+    assert_eq!(client.with_key(&wrong).get("/v1/orders").await.status, 401);
+
     let order = trouble(&system).await;
     let invoice = order["links"]["invoice"].as_str().unwrap();
     let invoice = client.get(invoice).await.body;
     let number = invoice["number"].as_str().unwrap();
-    for list in ["api-keys", "audit-entries", "orders", "invoices"] {
+    for list in [
+        "api-keys",
+        "oauth-clients",
+        "audit-entries",
+        "orders",
+        "invoices",
+    ] {
         let answer = client.get(&format!("/v1/{list}")).await;
         search.through(list, answer.body.to_string().as_bytes(), "items");
     }
@@ -301,8 +327,10 @@ impl Tap {
 /// Every row of every table as text.
 async fn dump(system: &System) -> Vec<u8> {
     if system.vhost.is_none() {
-        // What SQLite has not yet written into it lies beside it, and is looked through too.
-        return std::fs::read(system.folder().join("flow.db")).unwrap();
+        // What SQLite has not yet written into it lies beside it.
+        let mut all = std::fs::read(system.folder().join("flow.db")).unwrap();
+        all.extend(std::fs::read(system.folder().join("flow.db-wal")).unwrap_or_default());
+        return all;
     }
     let db = system.db().await;
     let tables =

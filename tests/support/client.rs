@@ -125,6 +125,36 @@ impl Client {
         Ok(answer)
     }
 
+    /// POST of a form, without the key; with a name and a password if they are given.
+    pub(crate) async fn form(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+    ) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body);
+        let request = match basic {
+            Some((name, password)) => request.basic_auth(name, Some(password)),
+            None => request,
+        };
+        self.send(request).await
+    }
+
+    /// An access token for a client with these scopes; all that it may have if they are empty.
+    pub(crate) async fn token(&self, (id, secret): (&str, &str), scope: &str) -> String {
+        let form = [("grant_type", "client_credentials"), ("scope", scope)];
+        let answer = self.form("/oauth2/token", &form, Some((id, secret))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// GET of bytes.
     pub(crate) async fn bytes(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.unwrap()

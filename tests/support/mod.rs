@@ -3,7 +3,9 @@
 pub(crate) mod canary;
 pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod jwt;
 pub(crate) mod neighbours;
+pub(crate) mod oidc;
 pub(crate) mod openapi;
 pub(crate) mod otlp;
 pub(crate) mod partner;

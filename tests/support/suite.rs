@@ -33,6 +33,24 @@ impl Suite {
         }
     }
 
+    /// A story that is told in each of these worlds and needs more than they do.
+    pub(crate) fn story_needing<F, Fut>(
+        &mut self,
+        name: &str,
+        (worlds, needs): (&[World], &[Need]),
+        story: F,
+    ) where
+        F: Fn(World) -> Fut + Copy + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        for world in worlds {
+            let world = *world;
+            let name = format!("{name} [{}]", world.name());
+            let missing = missing(&[world.needs(), needs].concat());
+            self.trial(&name, missing, move || story(world));
+        }
+    }
+
     /// A story that needs these of the environment, and no world.
     pub(crate) fn story_with<F, Fut>(&mut self, name: &str, needs: &[Need], story: F)
     where
@@ -71,7 +89,7 @@ impl Suite {
         if !quiet && !self.left_out.is_empty() {
             println!(
                 "{} stories were left out because a server or program is missing here: those over RabbitMQ\n\
-                 and PostgreSQL, and those that look into PDFs. `./dev test` starts what they need and runs them all.\n",
+                 and PostgreSQL, those that look into PDFs, and those with a foreign issuer. `./dev test` starts what they need and runs them all.\n",
                 self.left_out.len()
             );
         }
@@ -104,6 +122,8 @@ pub(crate) enum Need {
     Poppler,
     /// Python of the system with the module pika.
     Pika,
+    /// node, and `TEST_OIDC`: a folder with the packages of `tests/oidc`.
+    Oidc,
 }
 
 fn missing(needs: &[Need]) -> Vec<Need> {
@@ -118,6 +138,7 @@ fn missing(needs: &[Need]) -> Vec<Need> {
         Need::Postgres => environment("TEST_DATABASE_URL").is_some(),
         Need::Wkhtmltopdf => program("wkhtmltopdf"),
         Need::Poppler => program("pdftotext") && program("pdftoppm"),
+        Need::Oidc => program("node") && environment("TEST_OIDC").is_some(),
         Need::Pika => Path::new("/usr/lib/python3/dist-packages/pika").is_dir(),
     };
     needs.iter().filter(|need| !has(need)).copied().collect()

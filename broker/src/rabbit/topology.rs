@@ -1,11 +1,14 @@
 //! The topology of `schemas` on RabbitMQ. Arguments are the same for 3.10 and 4.x.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use schemas::topology::{
     DEAD, DELIVERY_LIMIT, Exchange, ExchangeType, MOST_ANSWERS, NO_DELIVERY_LIMIT, Queue,
     QueueType, REQUEUE, exchanges, queues,
@@ -14,7 +17,35 @@ use schemas::topology::{
 use super::{SENT_FRAME, Server, call, close, open_channel};
 use crate::broker::scaled;
 
+/// How often everything is declared before a broker that fails inside is given up.
+const ATTEMPTS: u32 = 5;
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Declares everything. A busy broker may fail to bring a quorum queue up in time, and says
+/// `INTERNAL_ERROR`; to declare it again is safe.
 pub(crate) async fn apply(server: &Server, retry_scale: f64) -> anyhow::Result<()> {
+    for _ in 1..ATTEMPTS {
+        match declare_all(server, retry_scale).await {
+            Err(error) if is_internal(&error) => {
+                tracing::warn!("the broker failed inside; declaring everything again: {error:#}");
+                tokio::time::sleep(AGAIN).await;
+            }
+            declared => return declared,
+        }
+    }
+    declare_all(server, retry_scale).await
+}
+
+/// Whether the broker says `INTERNAL_ERROR` (AMQP 0-9-1, reply code 541).
+fn is_internal(error: &anyhow::Error) -> bool {
+    let internal = AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR).get_id();
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
+        matches!(kind, Some(ErrorKind::ProtocolError(error)) if error.get_id() == internal)
+    })
+}
+
+async fn declare_all(server: &Server, retry_scale: f64) -> anyhow::Result<()> {
     let connection = server.connect("topology", SENT_FRAME).await?;
     let channel = open_channel(&connection).await?;
     for exchange in exchanges() {

@@ -118,6 +118,7 @@ impl Keys {
         }
         self.note_use(id, key);
         Ok(Caller {
+            kind: "api_key",
             account_id: key.account_id,
             key_id: id.to_owned(),
             name: key.name.clone(),

@@ -90,6 +90,30 @@ impl Scope {
         }
     }
 
+    /// What it allows, in a sentence.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::OrdersWrite => "Place orders.",
+            Self::OrdersRead => "See orders.",
+            Self::ResourcesRead => "See resources.",
+            Self::ResourcesWrite => "Terminate resources.",
+            Self::InvoicesRead => "See invoices and download them.",
+            Self::InvoicesWrite => "Ask for invoices.",
+            Self::AccountRead => "See the account.",
+            Self::AccountWrite => "Change the account.",
+            Self::KeysRead => "See API keys and OAuth clients, but for their secrets.",
+            Self::KeysWrite => {
+                "Create, rotate and revoke API keys and OAuth clients that may do no more."
+            }
+            Self::TicketsRead => "See tickets.",
+            Self::TicketsWrite => "Raise tickets and reply to them.",
+            Self::StaffTickets => "Of the seller's own people: see and handle the tickets of all.",
+            Self::StaffBilling => {
+                "Of the seller's own people: record payments, credit and withdraw invoices of all."
+            }
+        }
+    }
+
     /// What a customer may do: everything within the account.
     pub fn of_customers() -> Vec<Self> {
         let staff = |scope: &Self| scope.as_str().starts_with("staff:");
@@ -125,11 +149,15 @@ impl std::fmt::Display for Scope {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
+    /// The kind of credential: `api_key`.
+    pub(crate) kind: &'static str,
     pub(crate) account_id: Uuid,
+    /// The credential among those of its kind.
     pub(crate) key_id: String,
     /// What the key is called.
     pub(crate) name: String,
-    scopes: String,
+    /// What it may do: scopes separated by blanks.
+    pub(crate) scopes: String,
     /// From where it may be used. Empty: from everywhere.
     pub(crate) networks: Vec<IpNet>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
@@ -138,7 +166,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Who acts, for the audit trail.
     pub(crate) fn actor(&self) -> String {
-        format!("api_key {}", self.key_id)
+        format!("{} {}", self.kind, self.key_id)
     }
 
     /// Whether the credential has the scope.
@@ -160,16 +188,26 @@ impl Caller {
 
     /// Whether a key may do nothing that this credential may not.
     pub(crate) fn covers(&self, key: &api_key::Model) -> bool {
-        let scopes = Scope::ALL
+        self.covers_all(&key.scopes, &key.networks, key.expires_at)
+    }
+
+    /// Whether this credential has these scopes and reaches these networks, each separated by blanks,
+    /// and lasts until then.
+    pub(crate) fn covers_all(
+        &self,
+        scopes: &str,
+        networks: &str,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> bool {
+        let mut scopes = Scope::ALL
             .into_iter()
-            .filter(|scope| key.scopes.split(' ').any(|has| has == scope.as_str()));
-        let networks: Result<Vec<IpNet>, _> =
-            key.networks.split_whitespace().map(str::parse).collect();
+            .filter(|scope| scopes.split(' ').any(|has| has == scope.as_str()));
+        let networks: Result<Vec<IpNet>, _> = networks.split_whitespace().map(str::parse).collect();
         let within = networks.is_ok_and(|networks| match networks.is_empty() {
             true => self.networks.is_empty(),
             false => networks.iter().all(|network| self.reaches(network)),
         });
-        within && self.outlasts(key.expires_at) && scopes.into_iter().all(|scope| self.has(scope))
+        within && self.outlasts(expires_at) && scopes.all(|scope| self.has(scope))
     }
 
     /// # Errors
@@ -183,7 +221,7 @@ impl Caller {
 }
 
 /// Whether an address is in one of the networks. Without any, every address is.
-fn is_within(networks: &[IpNet], address: Option<IpAddr>) -> bool {
+pub(crate) fn is_within(networks: &[IpNet], address: Option<IpAddr>) -> bool {
     networks.is_empty()
         || address.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
 }

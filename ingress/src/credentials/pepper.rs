@@ -58,8 +58,24 @@ impl Pepper {
     }
 
     /// What is stored of a secret, in hex: HMAC-SHA-256 (RFC 2104) of its SHA-256.
-    pub(super) fn hash(&self, secret: &str) -> String {
+    pub(crate) fn hash(&self, secret: &str) -> String {
         HEXLOWER.encode(&self.mix(&Sha256::digest(secret)))
+    }
+
+    /// A key of 256 bits for one purpose: HMAC-SHA-256 of its name.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.mix(format!("derive: {purpose}").as_bytes())
+    }
+
+    /// A hash of texts, in hex: with it a row counts, and nobody makes it who has the database alone.
+    pub(crate) fn seal(&self, texts: &[&str]) -> String {
+        let mut all = b"seal:".to_vec();
+        for text in texts {
+            // Each with its length, so that no two lists of texts look alike.
+            all.extend((text.len() as u64).to_be_bytes());
+            all.extend(text.as_bytes());
+        }
+        HEXLOWER.encode(&self.mix(&all))
     }
 
     /// Makes it the pepper of a database that has none, for the keys that there are too.

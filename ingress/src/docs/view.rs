@@ -168,7 +168,10 @@ fn schema_view(name: &str, schema: &Value) -> SchemaView {
 
 /// The type of a JSON content.
 fn json_of(carrier: &Value) -> Option<Type> {
-    let schema = carrier["content"]["application/json"].get("schema")?;
+    let content = &carrier["content"];
+    let form = &content["application/x-www-form-urlencoded"];
+    let schema = content["application/json"].get("schema");
+    let schema = schema.or(form.get("schema"))?;
     Some(type_of(schema))
 }
 

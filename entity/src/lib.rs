@@ -1,16 +1,20 @@
 //! The tables, one file each, and how a write begins. No logic.
 
 pub mod account;
+pub mod account_contact;
 pub mod api_key;
 pub mod audit_entry;
 pub mod discrepancy;
 pub mod document;
 pub mod email_delivery;
+pub mod invitation;
 pub mod invoice;
 pub mod invoice_line;
 pub mod issuer;
+pub mod membership;
 pub mod number_series;
 pub mod offering;
+pub mod one_time_token;
 pub mod order;
 pub mod order_event;
 pub mod parked_message;
@@ -20,13 +24,16 @@ pub mod price;
 pub mod provider_account;
 pub mod publisher;
 pub mod publisher_account;
+pub mod recovery_code;
 pub mod resource;
+pub mod session;
 pub mod setting;
 pub mod stage;
 pub mod tax_rate;
 pub mod ticket;
 pub mod ticket_event;
 pub mod ticket_message;
+pub mod user;
 
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,

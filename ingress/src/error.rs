@@ -39,7 +39,7 @@ impl ApiError {
 
     /// 403: the credential may not do this.
     pub(crate) fn forbidden(scope: &str) -> Self {
-        let detail = format!("The API key lacks the scope {scope}. Create one that has it.");
+        let detail = format!("The credential lacks the scope {scope}. Use one that has it.");
         let challenge = format!(
             "Bearer realm=\"customer-flow\", error=\"insufficient_scope\", scope=\"{scope}\""
         );
@@ -54,6 +54,23 @@ impl ApiError {
     pub(crate) fn exceeds() -> Self {
         let detail = "This key may do more, lasts longer or works from more networks than the \
                       credential that you use.";
+        Self::new(problem::FORBIDDEN, detail)
+    }
+
+    /// 403: another page may have made the request, in the name of whoever is logged in.
+    pub(crate) fn cross_site(detail: &str) -> Self {
+        Self::new(problem::CROSS_SITE, detail)
+    }
+
+    /// 403: nobody signs up by themselves.
+    pub(crate) fn sign_up_closed() -> Self {
+        let detail = "Ask the seller for an account, or an owner of yours for an invitation.";
+        Self::new(problem::SIGN_UP_CLOSED, detail)
+    }
+
+    /// 403: only somebody who may do as much can give this role, and only an owner can make owners.
+    pub(crate) fn role_exceeds() -> Self {
+        let detail = "This role may do more than you. Only an owner who is logged in makes owners.";
         Self::new(problem::FORBIDDEN, detail)
     }
 

@@ -18,7 +18,7 @@ use crate::schema::States;
 use crate::staff_tickets::Overdue;
 use crate::{
     accounts, api_keys, audit_entries, docs, health, invoice_items, invoices, offerings, orders,
-    place_order, raise_ticket, resources, staff_tickets, statements, ticket_items, tickets,
+    people, place_order, raise_ticket, resources, staff_tickets, statements, ticket_items, tickets,
 };
 
 const PREFER: &str = "wait=N waits up to N seconds (at most 20) for a change.";
@@ -37,6 +37,13 @@ impl Route {
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = of_accounts();
+    routes.extend(people::routes());
+    routes
+}
+
+/// The routes of everything but people.
+fn of_accounts() -> Vec<Route> {
     vec![
         Route::new(Method::POST, "/v1/orders", "placeOrder", place_order::place)
             .about("Orders resources.")

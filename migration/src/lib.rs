@@ -22,6 +22,7 @@ mod m20261123_000008_credentials;
 mod m20261123_000009_payments;
 mod m20261123_000010_tickets;
 mod m20261123_000011_lines;
+mod m20261123_000014_people;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000009_payments::Migration),
             Box::new(m20261123_000010_tickets::Migration),
             Box::new(m20261123_000011_lines::Migration),
+            Box::new(m20261123_000014_people::Migration),
         ]
     }
 }

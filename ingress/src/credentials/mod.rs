@@ -2,17 +2,27 @@
 
 mod check;
 mod keys;
+mod passwords;
 mod pepper;
+mod roles;
+mod second_factor;
+mod sessions;
 
 pub use keys::{NewKey, create_key, list_keys, revoke_key, rotate_key, shown_id};
+pub use passwords::{NewPassword, Passwords};
 pub use pepper::Pepper;
 
 pub(crate) use check::Keys;
+pub(crate) use passwords::GivenPassword;
+pub(crate) use roles::scopes_of;
+pub(crate) use second_factor::SecondFactors;
+pub(crate) use sessions::{Acting, Cookies, Person, Sessions, accounts, end_others};
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use entity::api_key;
+use entity::membership::Role;
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -41,13 +51,17 @@ pub enum Scope {
     TicketsRead,
     /// Raise tickets and reply to them.
     TicketsWrite,
+    /// See who acts for the account, and who is invited to.
+    UsersRead,
+    /// Invite people who may do no more than this one, change and remove them.
+    UsersWrite,
     /// Of the seller's own people: see the tickets of every account and handle them.
     StaffTickets,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
@@ -58,6 +72,8 @@ impl Scope {
         Self::KeysWrite,
         Self::TicketsRead,
         Self::TicketsWrite,
+        Self::UsersRead,
+        Self::UsersWrite,
         Self::StaffTickets,
     ];
 
@@ -74,6 +90,8 @@ impl Scope {
             Self::KeysWrite => "keys:write",
             Self::TicketsRead => "tickets:read",
             Self::TicketsWrite => "tickets:write",
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
             Self::StaffTickets => "staff:tickets",
         }
     }
@@ -114,9 +132,12 @@ impl std::fmt::Display for Scope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) account_id: Uuid,
+    /// The id of the key or the session.
     pub(crate) key_id: String,
-    /// What the key is called.
+    /// What the key or the person is called.
     pub(crate) name: String,
+    /// Who it is and as what, if it is a person and no key.
+    pub(crate) person: Option<(Uuid, Role)>,
     scopes: String,
     /// From where it may be used. Empty: from everywhere.
     pub(crate) networks: Vec<IpNet>,
@@ -126,7 +147,26 @@ pub(crate) struct Caller {
 impl Caller {
     /// Who acts, for the audit trail.
     pub(crate) fn actor(&self) -> String {
-        format!("api_key {}", self.key_id)
+        match self.person {
+            Some((user_id, _)) => format!("user {user_id}"),
+            None => self.credential(),
+        }
+    }
+
+    /// What they act with, for the audit trail.
+    pub(crate) fn credential(&self) -> String {
+        match self.person {
+            Some(_) => format!("session {}", self.key_id),
+            None => format!("api_key {}", self.key_id),
+        }
+    }
+
+    /// Whether somebody with this role may do nothing that this credential may not. Only owners
+    /// make owners: a key may do as much, but is nobody.
+    pub(crate) fn may_give(&self, role: Role) -> bool {
+        let owner = matches!(self.person, Some((_, Role::Owner)));
+        let covers = scopes_of(role).into_iter().all(|scope| self.has(scope));
+        covers && (owner || role != Role::Owner)
     }
 
     /// Whether the credential has the scope.

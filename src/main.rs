@@ -25,6 +25,7 @@ mod shutdown;
 mod telemetry;
 mod ticket;
 mod topology;
+mod user;
 mod worker;
 
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ enum Command {
     Account(account::Args),
     /// Manages API keys.
     Key(key::Args),
+    /// Manages people who act for accounts.
+    User(user::Args),
     /// Manages partner systems that publish straight to RabbitMQ.
     Publisher(publisher::Args),
     /// Records and shows payments.
@@ -118,6 +121,7 @@ async fn main() -> ExitCode {
         Command::Topology(args) => topology::run(args).await,
         Command::Account(args) => account::run(args).await,
         Command::Key(args) => key::run(args).await,
+        Command::User(args) => user::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
         Command::Payment(args) => payment::run(args).await,
         Command::Ticket(args) => ticket::run(args).await,

@@ -177,9 +177,10 @@ impl System {
             simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
             support_email: self.support_email,
+            public_url: self.http.public_url.clone(),
             trusted_publishers: Vec::new(),
         };
-        let settings = work.settings(db.clone(), &broker);
+        let settings = work.settings(db.clone(), &broker, Some(&pepper));
         let api = format!("http://{}", self.listener.local_addr()?).parse()?;
         let publisher = settings.publisher.clone();
         let http = self.http.settings(db.clone(), publisher, pepper.clone());

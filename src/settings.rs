@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use schemas::values::{EmailAddress, InvalidValue};
 use sea_orm::DatabaseConnection;
 use url::Url;
-use workers::{MailUrl, RendererKind};
+use workers::{Links, MailUrl, RendererKind};
 
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
@@ -103,6 +103,9 @@ pub(crate) struct Work {
     /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
     #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
     pub(crate) support_email: Option<EmailAddress>,
+    /// Where people reach the API and its pages: links in mails lead there.
+    #[arg(long, env = "PUBLIC_URL", default_value = PUBLIC_URL, value_parser = public_url)]
+    pub(crate) public_url: Url,
     /// The broker users that may ask for any account: those of the ingresses. Without any,
     /// the user of the broker URL.
     #[arg(long, env = "TRUSTED_PUBLISHERS", value_delimiter = ',')]
@@ -110,7 +113,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn settings(&self, db: DatabaseConnection, broker: &Broker) -> workers::Settings {
+    /// What the pools work with; the pool `email` needs the pepper.
+    pub(crate) fn settings(
+        &self,
+        db: DatabaseConnection,
+        broker: &Broker,
+        pepper: Option<&Pepper>,
+    ) -> workers::Settings {
         let mut trusted_publishers = self.trusted_publishers.clone();
         if trusted_publishers.is_empty() {
             trusted_publishers.push(broker.own_user().to_owned());
@@ -129,6 +138,10 @@ impl Work {
                 .unwrap_or(&self.simulated_provider_url)
                 .clone(),
             support: self.support_email.as_ref().map(ToString::to_string),
+            links: pepper.map(|pepper| Links {
+                key: pepper.link_key(),
+                public_url: self.public_url.clone(),
+            }),
             trusted_publishers,
             reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,
@@ -137,6 +150,7 @@ impl Work {
 }
 
 const LISTEN: &str = "127.0.0.1:8080";
+const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 const KEY_RATE: u32 = 500;
 const ACCOUNT_RATE: u32 = 1000;
 
@@ -169,6 +183,22 @@ pub(crate) struct Http {
     #[arg(long, env = "ACCOUNT_RATE", default_value_t = ACCOUNT_RATE,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) account_rate: u32,
+    /// Where people reach the API and its pages: https, or http on loopback for trials. Cookies are
+    /// secure with https, and pages of other origins change nothing.
+    #[arg(long, env = "PUBLIC_URL", default_value = PUBLIC_URL, value_parser = public_url)]
+    pub(crate) public_url: Url,
+    /// Whether strangers may sign up: open or closed.
+    #[arg(long, env = "SIGN_UP", default_value = "open")]
+    pub(crate) sign_up: SignUp,
+}
+
+/// Who gets an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SignUp {
+    /// Whoever proves an address.
+    Open,
+    /// Whom the seller creates one for, and whom its owners invite.
+    Closed,
 }
 
 /// As without any option.
@@ -181,6 +211,8 @@ impl Default for Http {
             cache_url: CacheUrl::Memory,
             key_rate: KEY_RATE,
             account_rate: ACCOUNT_RATE,
+            public_url: PUBLIC_URL.parse().expect("it is a URL"),
+            sign_up: SignUp::Open,
         }
     }
 }
@@ -204,6 +236,8 @@ impl Http {
             },
             proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
+            public_url: self.public_url,
+            sign_up: self.sign_up == SignUp::Open,
         }
     }
 }
@@ -211,6 +245,24 @@ impl Http {
 /// Reads a mail address.
 pub(crate) fn mail_address(text: &str) -> Result<EmailAddress, String> {
     text.parse().map_err(|InvalidValue(reason)| reason)
+}
+
+/// Reads the address that people use: https, or http on loopback.
+fn public_url(text: &str) -> Result<Url, String> {
+    let wrong = || "must be https://…, or http:// on loopback".to_owned();
+    let url: Url = text.parse().map_err(|_| wrong())?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(wrong()),
+    };
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    match url.scheme() {
+        "https" if bare => Ok(url),
+        "http" if bare && loopback => Ok(url),
+        _ => Err(wrong()),
+    }
 }
 
 /// The origin that a URL names, as browsers write it (RFC 6454 §6.2).

@@ -18,9 +18,11 @@ mod operations;
 mod order;
 mod partner;
 mod payment;
+mod people;
 mod provisioning;
 mod reconciling;
 mod secrets;
+mod sessions;
 mod ticket;
 mod trace;
 
@@ -45,9 +47,11 @@ pub(crate) fn register(suite: &mut Suite) {
     order::register(suite);
     partner::register(suite);
     payment::register(suite);
+    people::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
     secrets::register(suite);
+    sessions::register(suite);
     ticket::register(suite);
     trace::register(suite);
 }

@@ -56,11 +56,6 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// Who acts, for the audit trail.
-    pub(crate) fn actor(&self) -> String {
-        format!("user {}", self.user.id)
-    }
-
     /// What they act with, for the audit trail.
     pub(crate) fn credential(&self) -> String {
         format!("session {}", self.session.id)

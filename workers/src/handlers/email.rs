@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, crash_point};
+use broker::{Failure, Handled, Handler, Next, crash_point};
 use chrono::Utc;
 use entity::document;
 use entity::email_delivery::{self, DeliveryState};
+use lettre::address::Envelope;
 use schemas::email::EmailSend;
 use schemas::event::InvoiceDelivered;
 use schemas::topology::{self, WorkQueue};
@@ -19,10 +20,11 @@ use tracing::Instrument;
 
 use crate::billing::content::InvoiceContent;
 use crate::mail::message::{InvoiceMail, MailTemplates};
+use crate::mail::person::{About, Links, PersonMail};
 use crate::mail::ticket::TicketMail;
 use crate::mail::{MailError, Mailer};
 use crate::store::mails::Ended;
-use crate::store::{self, catalog, documents, invoices, mails, stages, tickets};
+use crate::store::{self, catalog, documents, invoices, mails, people, stages, tickets};
 
 use super::{missing, permanent, show_failure};
 
@@ -40,6 +42,8 @@ pub(crate) struct SendEmail {
     pub(crate) templates: MailTemplates,
     /// Where answers to mails about tickets go.
     pub(crate) support: Option<String>,
+    /// How links to people are made.
+    pub(crate) links: Links,
 }
 
 impl Handler for SendEmail {
@@ -49,7 +53,7 @@ impl Handler for SendEmail {
         topology::EMAIL
     }
 
-    async fn handle(&self, message: &Envelope<EmailSend>) -> Handled {
+    async fn handle(&self, message: &broker::Envelope<EmailSend>) -> Handled {
         let id = message.body.delivery_id;
         let found = mails::find(&self.db, id).await.context("find the mail")?;
         let delivery = found.ok_or_else(|| missing("mail", id))?;
@@ -70,7 +74,7 @@ impl Handler for SendEmail {
         }
     }
 
-    async fn failed(&self, message: &Envelope<EmailSend>, error: &str, next: Next) {
+    async fn failed(&self, message: &broker::Envelope<EmailSend>, error: &str, next: Next) {
         if let Ok(Some(delivery)) = mails::find(&self.db, message.body.delivery_id).await {
             show_failure(&self.db, delivery.subject_id, stages::DELIVER, error, next).await;
         }
@@ -92,9 +96,10 @@ impl SendEmail {
         }
         let message = match delivery.template.as_str() {
             tickets::mailing::TEMPLATE => self.compose_ticket(delivery).await?,
+            mails::PERSON | mails::INVITATION => self.compose_person(delivery).await?,
             _ => self.compose_invoice(delivery).await?,
         };
-        let (envelope, body) = (message.envelope().clone(), message.formatted());
+        let (envelope, body) = (alone(&message, delivery)?, message.formatted());
 
         let transaction = store::begin(&self.db).await?;
         let Some(fence) = mails::claim(&transaction, delivery, LEASE)
@@ -123,7 +128,7 @@ impl SendEmail {
         &self,
         delivery: &email_delivery::Model,
         fence: i64,
-        envelope: &lettre::address::Envelope,
+        envelope: &Envelope,
         body: &[u8],
     ) -> Result<(), Failure> {
         let begin = self.mailer.begin(envelope, &delivery.message_id);
@@ -167,9 +172,17 @@ impl SendEmail {
                 anyhow!("the content of the invoice: {error}"),
             )
         })?;
+        let all = mails::of_document(&self.db, document.id).await;
+        let all = all.context("find who else gets it")?;
+        let with = |purpose: &str| {
+            let of = all.iter().filter(|mail| mail.purpose == purpose);
+            let addresses = of.map(|mail| mail.recipient.as_str());
+            addresses.filter(|address| !address.is_empty()).collect()
+        };
         let mail = InvoiceMail {
             content: &content,
-            recipient: &delivery.recipient,
+            to: with(mails::DELIVERY),
+            cc: with(mails::COPY),
             message_id: &delivery.message_id,
             pdf: document.bytes,
         };
@@ -216,6 +229,37 @@ impl SendEmail {
         };
         self.templates
             .ticket(mail)
+            .map_err(|error| permanent("unsendable", error))
+    }
+
+    async fn compose_person(
+        &self,
+        delivery: &email_delivery::Model,
+    ) -> Result<lettre::Message, Failure> {
+        let (db, subject) = (&self.db, delivery.subject_id);
+        let about = match delivery.template.as_str() {
+            mails::INVITATION => {
+                let found = people::invitation(db, subject).await;
+                let found = found.context("find the invitation")?;
+                found.map(|(invitation, account)| About::Invitation(invitation, account))
+            }
+            _ => {
+                let found = people::token(db, subject).await;
+                let found = found.context("find the token")?;
+                found.map(|(token, user)| About::Token(token, user))
+            }
+        };
+        let about = about.ok_or_else(|| missing("token or invitation", subject))?;
+        let issuer = invoices::issuer(db).await.context("find the seller")?;
+        let mail = PersonMail {
+            about: &about,
+            links: &self.links,
+            issuer: &issuer.context("there is no seller")?,
+            recipient: &delivery.recipient,
+            message_id: &delivery.message_id,
+        };
+        self.templates
+            .person(mail)
             .map_err(|error| permanent("unsendable", error))
     }
 
@@ -341,10 +385,10 @@ impl SendEmail {
 
     async fn follow_ups(
         &self,
-        message: &Envelope<EmailSend>,
+        message: &broker::Envelope<EmailSend>,
         delivery: &email_delivery::Model,
     ) -> Handled {
-        if delivery.template == tickets::mailing::TEMPLATE {
+        if delivery.document_id.is_none() {
             return Ok(Vec::new());
         }
         let document = self.document(delivery).await?;
@@ -356,4 +400,17 @@ impl SendEmail {
             delivered_at: delivery.sent_at.unwrap_or_default(),
         })])
     }
+}
+
+/// The envelope of a mail that names several people and goes to one of them: each has a delivery of
+/// their own, so that one who is refused does not keep it from the others.
+fn alone(
+    message: &lettre::Message,
+    delivery: &email_delivery::Model,
+) -> Result<Envelope, Failure> {
+    let unsendable = |error: anyhow::Error| permanent("unsendable", error);
+    let recipient = delivery.recipient.parse();
+    let recipient = recipient.map_err(|error| unsendable(anyhow!("read the address: {error}")))?;
+    Envelope::new(message.envelope().from().cloned(), vec![recipient])
+        .map_err(|error| unsendable(error.into()))
 }

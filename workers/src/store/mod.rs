@@ -11,6 +11,7 @@ pub mod mails;
 pub mod orders;
 pub mod parked;
 pub mod payments;
+pub(crate) mod people;
 pub mod publishers;
 pub mod resources;
 pub mod stages;

@@ -36,7 +36,7 @@ const LOG_INS: Rate = Rate {
 };
 /// The same for somebody's second factor. Only who knows the password gets there.
 const CODES: Rate = Rate {
-    interval: Duration::from_secs(30),
+    interval: Duration::from_secs(60),
     burst: 10,
 };
 /// How many mails strangers may have sent to one address, and from one.
@@ -215,6 +215,15 @@ impl Limits {
             None => format!("log-in:{as_whom}"),
         };
         self.allow(name, LOG_INS, "attempts to log in").await
+    }
+
+    /// Counts a password that somebody who is logged in says again.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn password(&self, user_id: Uuid) -> Result<(), ApiError> {
+        self.allow(format!("password:{user_id}"), LOG_INS, "passwords")
+            .await
     }
 
     /// Counts a code that somebody gives.

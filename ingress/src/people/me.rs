@@ -98,7 +98,7 @@ pub(crate) async fn change_password(call: Call) -> Result<Response, ApiError> {
     let current = fields.required::<GivenPassword>("current_password");
     let password = fields.required::<NewPassword>("password");
     let (current, password) = fields.finish(current.zip(password))?;
-    state.limits.code(person.user.id).await?;
+    state.limits.password(person.user.id).await?;
     if !verify(state, current, person.user.password_hash.as_deref()).await? {
         return Err(ApiError::wrong_field("current_password", "is wrong"));
     }

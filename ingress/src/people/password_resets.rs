@@ -76,6 +76,7 @@ pub(crate) async fn complete(call: Call) -> Result<Response, ApiError> {
     let password_hash = hash(state, password).await?;
     let transaction = entity::begin(&state.db).await?;
     tokens::take(&transaction, &token).await?;
+    tokens::void(&transaction, Purpose::Reset, &token.email_key).await?;
     set_password(&transaction, user.id, password_hash).await?;
     end_others(&transaction, user.id, None).await?;
     let acting = accounts(&transaction, user.id).await?;

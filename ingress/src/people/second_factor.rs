@@ -93,7 +93,7 @@ pub(crate) async fn enrol(call: Call) -> Result<Response, ApiError> {
     if person.user.totp_confirmed_at.is_some() {
         return Err(ApiError::conflict("There is a second factor. Remove it first."));
     }
-    state.limits.code(person.user.id).await?;
+    state.limits.password(person.user.id).await?;
     if !verify(state, password, person.user.password_hash.as_deref()).await? {
         return Err(ApiError::wrong_field("password", "is wrong"));
     }

@@ -101,7 +101,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                     "{:<38}{:<34}{:<15}{:<15}{}",
                     user.id,
                     user.email,
-                    if user.totp_confirmed_at.is_some() { "yes" } else { "no" },
+                    if user.totp_confirmed_at.is_some() {
+                        "yes"
+                    } else {
+                        "no"
+                    },
                     user.failed_log_ins,
                     accounts.join(", ")
                 );

@@ -253,7 +253,11 @@ struct Asking {
 /// §7). Its own origin is the one that people reach the API under, or the host that it asks. Whoever is
 /// no browser says nothing, and has no cookies of others.
 fn same_origin(headers: &HeaderMap, own: &str) -> Result<(), ApiError> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("null"))
+    };
     let foreign = || ApiError::cross_site("This page may not do that. Use the one of this origin.");
     if text("sec-fetch-site").is_some_and(|site| !["same-origin", "none"].contains(&site)) {
         return Err(foreign());
@@ -314,13 +318,28 @@ mod tests {
         for (pairs, expected) in [
             (vec![], true),
             (vec![("origin", own)], true),
-            (vec![("origin", "http://api:8080"), ("host", "api:8080")], true),
-            (vec![("origin", "https://evil.example"), ("host", "api:8080")], false),
-            (vec![("origin", "https://portal.example.evil.example")], false),
+            (
+                vec![("origin", "http://api:8080"), ("host", "api:8080")],
+                true,
+            ),
+            (
+                vec![("origin", "https://evil.example"), ("host", "api:8080")],
+                false,
+            ),
+            (
+                vec![("origin", "https://portal.example.evil.example")],
+                false,
+            ),
             (vec![("origin", "null"), ("host", "null")], false),
-            (vec![("sec-fetch-site", "same-origin"), ("origin", own)], true),
+            (
+                vec![("sec-fetch-site", "same-origin"), ("origin", own)],
+                true,
+            ),
             (vec![("sec-fetch-site", "none")], true),
-            (vec![("sec-fetch-site", "same-site"), ("origin", own)], false),
+            (
+                vec![("sec-fetch-site", "same-site"), ("origin", own)],
+                false,
+            ),
             (vec![("sec-fetch-site", "cross-site")], false),
         ] {
             let mut headers = HeaderMap::new();

@@ -241,7 +241,8 @@ impl Limits {
     pub(crate) async fn mail(&self, from: Option<IpAddr>, to: &str) -> Result<(), ApiError> {
         if let Some(from) = from {
             let name = format!("mail-from:{from}");
-            self.allow(name, MAILS_FROM, "requests from this address").await?;
+            self.allow(name, MAILS_FROM, "requests from this address")
+                .await?;
         }
         let name = format!("mail-to:{to}");
         self.allow(name, MAILS_TO, "mails to this address").await

@@ -204,7 +204,10 @@ fn refusals(route: &Route) -> Vec<u16> {
     let writes = route.body.is_some();
     let takes = writes || route.paged || !route.query.is_empty() || !route.headers.is_empty();
     // A person may name an account.
-    let (takes, found) = (takes || route.acts(), route.acts() || route.path.contains('{'));
+    let (takes, found) = (
+        takes || route.acts(),
+        route.acts() || route.path.contains('{'),
+    );
     let conditional = route.headers.iter().any(|header| header.name == "If-Match");
     let scoped = matches!(route.access, Access::Scope(_));
     [
@@ -217,8 +220,14 @@ fn refusals(route: &Route) -> Vec<u16> {
         (writes, problem::TOO_LARGE),
         (writes, problem::UNSUPPORTED_MEDIA_TYPE),
         (takes, problem::INVALID_REQUEST),
-        (route.access != Access::Public || writes, problem::TOO_MANY_REQUESTS),
-        (route.access != Access::Public || writes, problem::UNAVAILABLE),
+        (
+            route.access != Access::Public || writes,
+            problem::TOO_MANY_REQUESTS,
+        ),
+        (
+            route.access != Access::Public || writes,
+            problem::UNAVAILABLE,
+        ),
     ]
     .into_iter()
     .filter_map(|(applies, of)| applies.then_some(of.status))

@@ -82,7 +82,12 @@ mod tests {
         assert!(!key.matches(&token, LinkFor::Token, id, later));
         assert!(!other.matches(&token, LinkFor::Token, id, end));
         let (_, secret) = token.split_once('.').unwrap();
-        for wrong in ["", ".", &token.replace(secret, ""), &token.replace(secret, "00")] {
+        for wrong in [
+            "",
+            ".",
+            &token.replace(secret, ""),
+            &token.replace(secret, "00"),
+        ] {
             assert!(!key.matches(wrong, LinkFor::Token, id, end), "{wrong}");
         }
     }

@@ -90,7 +90,9 @@ async fn every_route_shows_nothing_of_another_account(world: World) {
         .await;
     invite(&system).await;
     let (other, stranger) = system.account("Stranger", &["--country", "DE"]).await;
-    let person = system.person(&other, "stranger@stranger.example", "owner").await;
+    let person = system
+        .person(&other, "stranger@stranger.example", "owner")
+        .await;
     // A person who acts for another account is as much a stranger as its key.
     for stranger in [stranger, person] {
         tell_apart(&system, &stranger).await;
@@ -142,10 +144,15 @@ async fn tell_apart(system: &System, stranger: &Client) {
 /// Has somebody act for the account, somebody invited to, and somebody who gets the invoices.
 async fn invite(system: &System) {
     let account = &system.account_id;
-    system.user(account, "owner@musterwerk.example", "owner").await;
+    system
+        .user(account, "owner@musterwerk.example", "owner")
+        .await;
     let invited = json!({ "email": "new@musterwerk.example", "role": "billing" });
     let contact = json!({ "name": "Books", "email": "books@musterwerk.example", "field": "cc" });
-    for (path, body) in [("/v1/invitations", invited), ("/v1/billing-contacts", contact)] {
+    for (path, body) in [
+        ("/v1/invitations", invited),
+        ("/v1/billing-contacts", contact),
+    ] {
         let made = system.client.post_to(path, body).await;
         assert_eq!(made.status, 201, "{made:?}");
     }
@@ -407,7 +414,9 @@ async fn every_body_is_read_as_the_contract_says(world: World) {
     let staff = [create.as_slice(), &["--scopes", "staff:tickets"]].concat();
     let staff = system.client.with_key(system.flow(&staff).await.trim());
     invite(&system).await;
-    let person = system.person(&system.account_id, "me@musterwerk.example", "owner").await;
+    let person = system
+        .person(&system.account_id, "me@musterwerk.example", "owner")
+        .await;
     let mut tried = 0;
     for (method, path, operation) in operations() {
         let client = match (path.starts_with("/v1/staff/"), is_personal(operation)) {

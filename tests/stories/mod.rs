@@ -2,6 +2,7 @@
 
 mod accounts;
 mod attacks;
+mod contacts;
 mod contract;
 mod crash;
 mod credentials;
@@ -14,6 +15,7 @@ mod http;
 mod invoice;
 mod limits;
 mod mail;
+mod members;
 mod operations;
 mod order;
 mod partner;
@@ -21,6 +23,7 @@ mod payment;
 mod people;
 mod provisioning;
 mod reconciling;
+mod second_factor;
 mod secrets;
 mod sessions;
 mod ticket;
@@ -31,6 +34,7 @@ use crate::support::suite::Suite;
 pub(crate) fn register(suite: &mut Suite) {
     accounts::register(suite);
     attacks::register(suite);
+    contacts::register(suite);
     contract::register(suite);
     crash::register(suite);
     credentials::register(suite);
@@ -43,6 +47,7 @@ pub(crate) fn register(suite: &mut Suite) {
     invoice::register(suite);
     limits::register(suite);
     mail::register(suite);
+    members::register(suite);
     operations::register(suite);
     order::register(suite);
     partner::register(suite);
@@ -50,6 +55,7 @@ pub(crate) fn register(suite: &mut Suite) {
     people::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
+    second_factor::register(suite);
     secrets::register(suite);
     sessions::register(suite);
     ticket::register(suite);

@@ -1,4 +1,4 @@
-//! People log in: passwords, cookies, second factors, and those who guess.
+//! People log in: passwords, cookies, and those who guess.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::support::client::{Client, Session};
-use crate::support::person::{Authenticator, PASSWORD};
+use crate::support::person::PASSWORD;
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, Setup, System, World};
 use crate::support::wait::{eventually, within};
@@ -29,11 +29,6 @@ pub(crate) fn register(suite: &mut Suite) {
         over_https_cookies_are_for_this_host_alone,
     );
     suite.story(
-        "a_second_factor_is_asked_for_and_no_code_counts_twice",
-        &BOTH,
-        a_second_factor_is_asked_for,
-    );
-    suite.story(
         "guessing_is_slowed_down_and_locks_nobody_out",
         &BOTH,
         guessing_is_slowed_down,
@@ -47,7 +42,7 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// Waits until nobody is logged in with this browser any more.
-async fn ends(client: &Client, what: &str) {
+pub(super) async fn ends(client: &Client, what: &str) {
     within(SOON, what, async || {
         (client.get("/v1/session").await.status == 401).then_some(())
     })
@@ -98,10 +93,16 @@ async fn somebody_logs_in_and_out(world: World) {
     // What a key may do, a person may do too; and their own things beside.
     assert_eq!(ada.get("/v1/orders").await.status, 200);
     let me = ada.get("/v1/me").await;
-    assert_eq!((&me.body["email"], &me.body["name"]), (&json!(ADA), &json!("Ada Example")));
+    assert_eq!(
+        (&me.body["email"], &me.body["name"]),
+        (&json!(ADA), &json!("Ada Example"))
+    );
     let patch = json!({ "name": "Ada Lovelace", "locale": "de" });
     let changed = ada.with_body(Method::PATCH, "/v1/me", &patch).await;
-    assert_eq!((&changed.body["name"], &changed.body["locale"]), (&json!("Ada Lovelace"), &json!("de")));
+    assert_eq!(
+        (&changed.body["name"], &changed.body["locale"]),
+        (&json!("Ada Lovelace"), &json!("de"))
+    );
     let wrong = json!({ "name": null, "locale": "tlh", "email": "eve@musterwerk.example" });
     let refused = ada.with_body(Method::PATCH, "/v1/me", &wrong).await;
     assert_eq!(refused.wrong_fields(), ["name", "locale", "email"]);
@@ -118,8 +119,14 @@ async fn somebody_logs_in_and_out(world: World) {
     }
     let listed = second.get("/v1/audit-entries?limit=1").await;
     let last = &listed.body["items"][0];
-    assert!(last["actor"].as_str().unwrap().starts_with("user "), "{last}");
-    assert!(last["credential"].as_str().unwrap().starts_with("session "), "{last}");
+    assert!(
+        last["actor"].as_str().unwrap().starts_with("user "),
+        "{last}"
+    );
+    assert!(
+        last["credential"].as_str().unwrap().starts_with("session "),
+        "{last}"
+    );
     assert_eq!(last["trace_id"].as_str().unwrap().len(), 32);
     system.finish().await;
 }
@@ -178,7 +185,9 @@ async fn a_request_of_another_page_changes_nothing(world: World) {
     }
     // A key is no cookie: a page of another origin may use one that it has.
     let request = system.client.request(Method::POST, path);
-    let request = request.header("origin", "https://shop.example").json(&contact);
+    let request = request
+        .header("origin", "https://shop.example")
+        .json(&contact);
     assert_eq!(system.client.send(request).await.status, 201);
     system.finish().await;
 }
@@ -199,11 +208,16 @@ async fn over_https_cookies_are_for_this_host_alone(world: World) {
         let cookie = cookie.to_str().unwrap();
         // What browsers ask of the prefix (RFC 6265bis §4.1.3.2).
         assert!(cookie.starts_with("__Host-"), "{cookie}");
-        assert!(cookie.contains("; Secure") && cookie.contains("; Path=/;"), "{cookie}");
+        assert!(
+            cookie.contains("; Secure") && cookie.contains("; Path=/;"),
+            "{cookie}"
+        );
         assert!(!cookie.to_lowercase().contains("domain"), "{cookie}");
     }
     let ada = nobody.keeping(&answer);
-    let request = ada.request(Method::PATCH, "/v1/me").header("origin", origin);
+    let request = ada
+        .request(Method::PATCH, "/v1/me")
+        .header("origin", origin);
     assert_eq!(ada.send(request.json(&json!({}))).await.status, 200);
     // A cookie without the prefix may come from a neighbour of the host.
     let token = ada.session().unwrap().cookies[0].clone();
@@ -213,113 +227,6 @@ async fn over_https_cookies_are_for_this_host_alone(world: World) {
         csrf: None,
     });
     assert_eq!(bare.get("/v1/session").await.problem(), "unauthorized");
-    system.finish().await;
-}
-
-async fn a_second_factor_is_asked_for(world: World) {
-    let system = System::start(world).await;
-    let password = system.user(&system.account_id, ADA, "owner").await;
-    let ada = system.logged_in(ADA, &password).await;
-    let other = system.logged_in(ADA, &password).await;
-    let path = "/v1/me/second-factor";
-    let refused = ada.post_to(path, json!({ "password": "a wrong one" })).await;
-    assert_eq!(refused.wrong_fields(), ["password"]);
-    let early = ada.post_to(&format!("{path}/confirmation"), json!({ "code": "123456" })).await;
-    assert_eq!(early.problem(), "conflict");
-    let enrolled = ada.post_to(path, json!({ "password": password })).await;
-    assert_eq!(enrolled.status, 201, "{enrolled:?}");
-    let secret = enrolled.body["secret"].as_str().unwrap();
-    let url = enrolled.body["url"].as_str().unwrap();
-    assert!(url.starts_with("otpauth://totp/") && url.contains(secret), "{url}");
-    let authenticator = Authenticator::new(secret);
-    // Until it is confirmed the password is enough.
-    system.logged_in(ADA, &password).await;
-    let confirmation = format!("{path}/confirmation");
-    let wrong = ada.post_to(&confirmation, json!({ "code": "000000" })).await;
-    assert_eq!(wrong.wrong_fields(), ["code"]);
-    let first = authenticator.code(0);
-    let confirmed = ada.post_to(&confirmation, json!({ "code": first })).await;
-    assert_eq!(confirmed.status, 200, "{confirmed:?}");
-    let codes: Vec<String> = serde_json::from_value(confirmed.body["recovery_codes"].clone()).unwrap();
-    assert_eq!(codes.len(), 10);
-    // The token is another one, and who was logged in elsewhere is out.
-    ends(&ada, "the old token to end").await;
-    ends(&other, "the other session to end").await;
-    let ada = ada.keeping(&confirmed).refreshed().await;
-
-    // The password alone opens nothing but the way to the second factor.
-    let half = system.client.with_session(Session::default());
-    let half = half.keeping(&half.log_in(ADA, &password).await);
-    let shown = half.get("/v1/session").await;
-    assert_eq!(shown.body["second_factor_due"], true);
-    assert_eq!(shown.body["accounts"], json!([]));
-    for path in ["/v1/me", "/v1/orders", "/v1/users"] {
-        let refused = half.get(path).await;
-        assert_eq!(refused.problem(), "unauthorized", "{path}");
-    }
-    let give = "/v1/session/second-factor";
-    let used = half.post_to(give, json!({ "code": first })).await;
-    assert_eq!(used.wrong_fields(), ["code"]);
-    let whole = half.post_to(give, json!({ "code": authenticator.code(1) })).await;
-    assert_eq!(whole.status, 200, "{whole:?}");
-    assert_eq!(whole.body["second_factor_due"], false);
-    ends(&half, "the token without the second factor to end").await;
-    let whole = half.keeping(&whole);
-    assert_eq!(whole.get("/v1/orders").await.status, 200);
-    let again = whole.post_to(give, json!({ "code": codes[0] })).await;
-    assert_eq!(again.problem(), "conflict");
-
-    // A recovery code counts once, however it is written; even if it is sent twice at once.
-    let half = system.client.with_session(Session::default());
-    let one = half.keeping(&half.log_in(ADA, &password).await);
-    let two = half.keeping(&half.log_in(ADA, &password).await);
-    let code = codes[0].to_uppercase();
-    let (one, two) = tokio::join!(
-        one.post_to(give, json!({ "code": code })),
-        two.post_to(give, json!({ "code": codes[0] }))
-    );
-    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 422]);
-
-    // New ones take their place; and without a second factor there are none.
-    let renewed = ada.post_to("/v1/me/recovery-codes", json!({ "code": codes[1] })).await;
-    let new: Vec<String> = serde_json::from_value(renewed.body["recovery_codes"].clone()).unwrap();
-    let removal = format!("{path}/removal");
-    let old = ada.post_to(&removal, json!({ "code": codes[2] })).await;
-    assert_eq!(old.wrong_fields(), ["code"]);
-    let removed = ada.post_to(&removal, json!({ "code": new[0] })).await;
-    assert_eq!(removed.status, 204, "{removed:?}");
-    let ada = ada.keeping(&removed).refreshed().await;
-    let none = ada.post_to(&removal, json!({ "code": new[1] })).await;
-    assert_eq!(none.problem(), "conflict");
-    system.logged_in(ADA, &password).await;
-    eventually("to be told of three changes", async || {
-        let texts = system.texts_to(ADA).await;
-        let told = texts.iter().filter(|text| text.contains("second factor was changed"));
-        (told.count() == 3).then_some(())
-    })
-    .await;
-    let done = actions(&ada).await;
-    for action in [
-        "user.second_factor_enrol",
-        "user.second_factor_confirm",
-        "user.second_factor_remove",
-        "user.recovery_codes",
-        "session.second_factor",
-    ] {
-        assert!(done.contains(&action.to_owned()), "{action} in {done:?}");
-    }
-    // Who has lost theirs asks the operator.
-    let enrolled = ada.post_to(path, json!({ "password": password })).await;
-    let authenticator = Authenticator::new(enrolled.body["secret"].as_str().unwrap());
-    let confirmed = ada.post_to(&confirmation, json!({ "code": authenticator.code(0) })).await;
-    assert_eq!(confirmed.status, 200, "{confirmed:?}");
-    system.flow(&["user", "reset-second-factor", "--email", ADA]).await;
-    let listed = system.flow(&["user", "list", "--account", &system.account_id]).await;
-    assert!(listed.contains(ADA) && listed.contains("owner"), "{listed}");
-    let ada = system.logged_in(ADA, &password).await;
-    assert_eq!(ada.get("/v1/me").await.body["second_factor"], false);
     system.finish().await;
 }
 
@@ -366,8 +273,14 @@ async fn another_password_ends_the_other_sessions(world: World) {
         let ada = ada.clone();
         async move { ada.with_body(Method::PUT, path, &body).await }
     };
-    assert_eq!(change("wrong", PASSWORD).await.wrong_fields(), ["current_password"]);
-    assert_eq!(change("", "short").await.wrong_fields(), ["current_password", "password"]);
+    assert_eq!(
+        change("wrong", PASSWORD).await.wrong_fields(),
+        ["current_password"]
+    );
+    assert_eq!(
+        change("", "short").await.wrong_fields(),
+        ["current_password", "password"]
+    );
     let changed = change(&password, PASSWORD).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     let renewed = ada.keeping(&changed);
@@ -378,10 +291,17 @@ async fn another_password_ends_the_other_sessions(world: World) {
     system.logged_in(ADA, PASSWORD).await;
     eventually("to be told", async || {
         let texts = system.texts_to(ADA).await;
-        texts.iter().any(|text| text.contains("password was changed")).then_some(())
+        texts
+            .iter()
+            .any(|text| text.contains("password was changed"))
+            .then_some(())
     })
     .await;
-    assert!(actions(&renewed).await.contains(&"user.password_change".to_owned()));
+    assert!(
+        actions(&renewed)
+            .await
+            .contains(&"user.password_change".to_owned())
+    );
     system.finish().await;
 }
 

@@ -79,7 +79,9 @@ impl Client {
         for value in answer.headers.get_all("set-cookie") {
             let pair = value.to_str().unwrap().split(';').next().unwrap();
             let (name, _) = pair.split_once('=').unwrap();
-            session.cookies.retain(|known| !known.starts_with(&format!("{name}=")));
+            session
+                .cookies
+                .retain(|known| !known.starts_with(&format!("{name}=")));
             session.cookies.push(pair.to_owned());
         }
         if let Some(token) = answer.body["csrf_token"].as_str() {
@@ -114,7 +116,9 @@ impl Authenticator {
     /// One that was given this secret.
     pub(crate) fn new(secret: &str) -> Self {
         let secret = Secret::try_from_base32(secret).unwrap();
-        Self(Arc::new(Builder::new().with_secret(secret).build().unwrap()))
+        Self(Arc::new(
+            Builder::new().with_secret(secret).build().unwrap(),
+        ))
     }
 
     /// The code of now, or of this many steps later.

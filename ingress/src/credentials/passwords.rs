@@ -53,9 +53,7 @@ impl std::str::FromStr for GivenPassword {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match (1..=MOST).contains(&text.chars().count()) {
             true => Ok(Self(text.to_owned())),
-            false => Err(InvalidValue(format!(
-                "must have 1 to {MOST} characters"
-            ))),
+            false => Err(InvalidValue(format!("must have 1 to {MOST} characters"))),
         }
     }
 }
@@ -123,8 +121,7 @@ impl Passwords {
             let _turn = turn;
             let params = Params::new(MEMORY_KIB, PASSES, 1, None);
             let params = params.map_err(|error| anyhow!("argon2: {error}"))?;
-            let argon2 =
-                Argon2::new_with_secret(&key, Algorithm::Argon2id, Version::V0x13, params);
+            let argon2 = Argon2::new_with_secret(&key, Algorithm::Argon2id, Version::V0x13, params);
             work(argon2.map_err(|error| anyhow!("argon2: {error}"))?)
         });
         working.await?
@@ -153,7 +150,10 @@ mod tests {
         let ours = passwords(1);
         let hash = ours.hash("correct horse battery".parse().unwrap()).await;
         let hash = hash.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
         let verify = async |of: &Passwords, text: &str, hash: Option<&str>| {
             of.verify(given(text), hash).await.unwrap()
         };

@@ -24,4 +24,3 @@ pub(crate) fn scopes_of(role: Role) -> Vec<Scope> {
         }
     }
 }
-

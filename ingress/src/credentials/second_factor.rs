@@ -118,7 +118,11 @@ impl SecondFactors {
         };
         self.cipher
             .decrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| anyhow!("the secret of {user_id} was sealed for somebody else, or with another pepper"))
+            .map_err(|_| {
+                anyhow!(
+                    "the secret of {user_id} was sealed for somebody else, or with another pepper"
+                )
+            })
     }
 }
 
@@ -143,7 +147,11 @@ mod tests {
         assert!(factors.open(user, &other).is_err());
         assert!(factors.open(user, "00").is_err());
         assert!(!enrolment.sealed.contains(&HEXLOWER.encode(&secret)));
-        assert!(enrolment.url.contains(&enrolment.secret), "{}", enrolment.url);
+        assert!(
+            enrolment.url.contains(&enrolment.secret),
+            "{}",
+            enrolment.url
+        );
     }
 
     /// RFC 6238, appendix B, shortened to six digits.

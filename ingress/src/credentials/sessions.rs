@@ -86,7 +86,10 @@ impl Person {
                 found.ok_or_else(|| ApiError::not_found("account"))?
             }
         };
-        let scopes: Vec<_> = scopes_of(acting.role).iter().map(Scope::to_string).collect();
+        let scopes: Vec<_> = scopes_of(acting.role)
+            .iter()
+            .map(Scope::to_string)
+            .collect();
         Ok(Caller {
             account_id: acting.account_id,
             key_id: self.session.id.to_string(),
@@ -143,7 +146,9 @@ impl Sessions {
         if known_only && !self.cache.contains_key(&hash) {
             return Err(over());
         }
-        let read = self.cache.try_get_with_by_ref(&hash, self.read(token, &hash));
+        let read = self
+            .cache
+            .try_get_with_by_ref(&hash, self.read(token, &hash));
         let person = read.await.map_err(|error| {
             tracing::warn!("cannot read a session: {error}");
             ApiError::unavailable("The session cannot be checked at the moment. Try again.")
@@ -185,7 +190,10 @@ impl Sessions {
         let token = new_token()?;
         let old = &person.session.token_hash;
         let renewed = session::Entity::update_many()
-            .col_expr(session::Column::TokenHash, Expr::value(self.pepper.hash(&token)))
+            .col_expr(
+                session::Column::TokenHash,
+                Expr::value(self.pepper.hash(&token)),
+            )
             .col_expr(session::Column::Amr, Expr::value(amr))
             .col_expr(session::Column::SecondFactorDue, Expr::value(false))
             .filter(session::Column::Id.eq(person.session.id))

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use entity::account_contact::{self, Field};
 use schemars::JsonSchema;
 use schemas::values::{EmailAddress, Name};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;

@@ -6,8 +6,8 @@ use entity::{membership, recovery_code, user};
 use schemas::values::{EmailAddress, Locale, Name};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, Set,
 };
 use uuid::Uuid;
 
@@ -116,13 +116,13 @@ pub async fn list_users(
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub async fn reset_second_factor(
-    db: &impl ConnectionTrait,
-    user_id: Uuid,
-) -> Result<bool, DbErr> {
+pub async fn reset_second_factor(db: &impl ConnectionTrait, user_id: Uuid) -> Result<bool, DbErr> {
     let removed = user::Entity::update_many()
         .col_expr(user::Column::TotpSecret, Expr::value(None::<String>))
-        .col_expr(user::Column::TotpConfirmedAt, Expr::value(None::<chrono::DateTime<Utc>>))
+        .col_expr(
+            user::Column::TotpConfirmedAt,
+            Expr::value(None::<chrono::DateTime<Utc>>),
+        )
         .filter(user::Column::Id.eq(user_id))
         .filter(user::Column::TotpSecret.is_not_null())
         .exec(db)

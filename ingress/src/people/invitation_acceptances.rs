@@ -64,7 +64,9 @@ pub(crate) async fn accept(call: Call) -> Result<Response, ApiError> {
         None => {
             let (name, password) = chosen(name, password)?;
             let account = account::Entity::find_by_id(invitation.account_id).one(&state.db);
-            let locale = account.await?.and_then(|account| account.locale.parse().ok());
+            let locale = account
+                .await?
+                .and_then(|account| account.locale.parse().ok());
             Some(NewUser {
                 email,
                 name,
@@ -90,13 +92,20 @@ pub(crate) async fn accept(call: Call) -> Result<Response, ApiError> {
         (Some(user), _) => user.id,
         (None, Some(new)) => {
             let created = directory::create_user(&transaction, new).await;
-            created.map_err(|error| unless_taken(error, "You have a user already. Try again."))?.id
+            created
+                .map_err(|error| unless_taken(error, "You have a user already. Try again."))?
+                .id
         }
         (None, None) => return Err(tokens::used_up()),
     };
-    directory::add_member(&transaction, invitation.account_id, user_id, invitation.role)
-        .await
-        .map_err(|error| unless_taken(error, already))?;
+    directory::add_member(
+        &transaction,
+        invitation.account_id,
+        user_id,
+        invitation.role,
+    )
+    .await
+    .map_err(|error| unless_taken(error, already))?;
     let entry = Entry {
         actor: format!("user {user_id}"),
         credential: Some(format!("link {}", invitation.id)),
@@ -135,7 +144,11 @@ fn chosen(
 /// The invitation in a link, if it counts.
 async fn find(call: &Call, token: &str) -> Result<invitation::Model, ApiError> {
     let found = match shown_id(token) {
-        Some(id) => invitation::Entity::find_by_id(id).one(&call.state.db).await?,
+        Some(id) => {
+            invitation::Entity::find_by_id(id)
+                .one(&call.state.db)
+                .await?
+        }
         None => None,
     };
     let counts = |row: &invitation::Model| {

@@ -102,7 +102,10 @@ pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
     if !caller.may_give(role) {
         return Err(ApiError::role_exceeds());
     }
-    call.state.limits.mail(call.from, &email_key(&email)).await?;
+    call.state
+        .limits
+        .mail(call.from, &email_key(&email))
+        .await?;
     // Whoever acts for an account already is no secret within it.
     let transaction = entity::begin(&call.state.db).await?;
     if let Some(user) = directory::find_user(&transaction, &email).await? {

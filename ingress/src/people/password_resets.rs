@@ -34,7 +34,10 @@ pub(crate) async fn request(call: Call) -> Result<Response, ApiError> {
     let mut fields = call.fields()?;
     let email: Option<EmailAddress> = fields.required("email");
     let email = fields.finish(email)?;
-    call.state.limits.mail(call.from, &email_key(&email)).await?;
+    call.state
+        .limits
+        .mail(call.from, &email_key(&email))
+        .await?;
     let state = call.state.clone();
     let noting = async move {
         if let Err(error) = note(&state, &email).await {

@@ -26,18 +26,30 @@ fn proving() -> Vec<Route> {
             .public()
             .body::<SignUpRequest>()
             .json::<Mailed>(202, "A mail is on its way, whoever has the address."),
-        Route::new(Method::POST, "/v1/confirmations", "confirmSignUp", sign_ups::confirm)
-            .about("Creates the person and the account of a sign-up, with the link that was mailed.")
-            .public()
-            .body::<TokenAndPassword>()
-            .json::<SignedUp>(201, "They can log in.")
-            .conflict("Somebody with this address can log in already."),
+        Route::new(
+            Method::POST,
+            "/v1/confirmations",
+            "confirmSignUp",
+            sign_ups::confirm,
+        )
+        .about("Creates the person and the account of a sign-up, with the link that was mailed.")
+        .public()
+        .body::<TokenAndPassword>()
+        .json::<SignedUp>(201, "They can log in.")
+        .conflict("Somebody with this address can log in already."),
         Route::new(Method::POST, "/v1/session", "logIn", sessions::log_in)
             .about("Logs somebody in: the answer sets a cookie.")
             .public()
             .body::<sessions::LogInRequest>()
-            .json::<sessions::SessionItem>(201, "The session; perhaps the second factor is still due.")
-            .answer(401, "The address or the password is wrong.", Content::Problem),
+            .json::<sessions::SessionItem>(
+                201,
+                "The session; perhaps the second factor is still due.",
+            )
+            .answer(
+                401,
+                "The address or the password is wrong.",
+                Content::Problem,
+            ),
         Route::new(Method::GET, "/v1/session", "getSession", sessions::get)
             .about("Shows who is logged in, with the token that requests send in X-CSRF-Token.")
             .session()
@@ -46,17 +58,27 @@ fn proving() -> Vec<Route> {
             .about("Ends the session.")
             .session()
             .answer(204, "It is over.", Content::Empty),
-        Route::new(Method::POST, "/v1/session/second-factor", "giveSecondFactor", second_factor::give)
-            .about("Gives the second factor of a session that lacks it: a code, or a recovery code.")
-            .session()
-            .body::<second_factor::CodeRequest>()
-            .json::<sessions::SessionItem>(200, "The session, with another cookie.")
-            .conflict("This session needs no second factor."),
-        Route::new(Method::POST, "/v1/password-resets", "requestPasswordReset", password_resets::request)
-            .about("Has a link mailed with which somebody sets a new password. The same for everybody.")
-            .public()
-            .body::<password_resets::ResetRequest>()
-            .json::<Mailed>(202, "A mail is on its way if somebody has the address."),
+        Route::new(
+            Method::POST,
+            "/v1/session/second-factor",
+            "giveSecondFactor",
+            second_factor::give,
+        )
+        .about("Gives the second factor of a session that lacks it: a code, or a recovery code.")
+        .session()
+        .body::<second_factor::CodeRequest>()
+        .json::<sessions::SessionItem>(200, "The session, with another cookie.")
+        .conflict("This session needs no second factor."),
+        Route::new(
+            Method::POST,
+            "/v1/password-resets",
+            "requestPasswordReset",
+            password_resets::request,
+        )
+        .about("Has a link mailed with which somebody sets a new password. The same for everybody.")
+        .public()
+        .body::<password_resets::ResetRequest>()
+        .json::<Mailed>(202, "A mail is on its way if somebody has the address."),
         Route::new(
             Method::POST,
             "/v1/password-reset-completions",
@@ -93,17 +115,27 @@ fn of_oneself() -> Vec<Route> {
             .person()
             .body::<me::MePatch>()
             .json::<me::MeItem>(200, "The person as they are now."),
-        Route::new(Method::PUT, "/v1/me/password", "changePassword", me::change_password)
-            .about("Changes the password, and ends the other sessions.")
-            .person()
-            .body::<me::PasswordChange>()
-            .json::<sessions::SessionItem>(200, "The session, with another cookie."),
-        Route::new(Method::POST, "/v1/me/second-factor", "enrolSecondFactor", second_factor::enrol)
-            .about("Makes the secret of a second factor (TOTP, RFC 6238), which is to be confirmed.")
-            .person()
-            .body::<second_factor::EnrolmentRequest>()
-            .json::<second_factor::EnrolmentItem>(201, "The secret, for the only time.")
-            .conflict("There is a second factor."),
+        Route::new(
+            Method::PUT,
+            "/v1/me/password",
+            "changePassword",
+            me::change_password,
+        )
+        .about("Changes the password, and ends the other sessions.")
+        .person()
+        .body::<me::PasswordChange>()
+        .json::<sessions::SessionItem>(200, "The session, with another cookie."),
+        Route::new(
+            Method::POST,
+            "/v1/me/second-factor",
+            "enrolSecondFactor",
+            second_factor::enrol,
+        )
+        .about("Makes the secret of a second factor (TOTP, RFC 6238), which is to be confirmed.")
+        .person()
+        .body::<second_factor::EnrolmentRequest>()
+        .json::<second_factor::EnrolmentItem>(201, "The secret, for the only time.")
+        .conflict("There is a second factor."),
         Route::new(
             Method::POST,
             "/v1/me/second-factor/confirmation",

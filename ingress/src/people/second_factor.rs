@@ -7,7 +7,9 @@ use entity::{recovery_code, user};
 use schemars::JsonSchema;
 use schemas::values::ExternalRef;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use warp::http::StatusCode;
@@ -91,13 +93,17 @@ pub(crate) async fn enrol(call: Call) -> Result<Response, ApiError> {
     let password = fields.required::<GivenPassword>("password");
     let password = fields.finish(password)?;
     if person.user.totp_confirmed_at.is_some() {
-        return Err(ApiError::conflict("There is a second factor. Remove it first."));
+        return Err(ApiError::conflict(
+            "There is a second factor. Remove it first.",
+        ));
     }
     state.limits.password(person.user.id).await?;
     if !verify(state, password, person.user.password_hash.as_deref()).await? {
         return Err(ApiError::wrong_field("password", "is wrong"));
     }
-    let enrolment = state.second_factors.enrol(person.user.id, &person.user.email)?;
+    let enrolment = state
+        .second_factors
+        .enrol(person.user.id, &person.user.email)?;
     let transaction = entity::begin(&state.db).await?;
     let stored = user::Entity::update_many()
         .col_expr(user::Column::TotpSecret, Expr::value(enrolment.sealed))
@@ -107,7 +113,9 @@ pub(crate) async fn enrol(call: Call) -> Result<Response, ApiError> {
         .exec(&transaction)
         .await?;
     if stored.rows_affected == 0 {
-        return Err(ApiError::conflict("There is a second factor. Remove it first."));
+        return Err(ApiError::conflict(
+            "There is a second factor. Remove it first.",
+        ));
     }
     let deed = Deed::of(person, "user.second_factor_enrol");
     deed.write(&transaction, &person.accounts).await?;
@@ -124,10 +132,14 @@ pub(crate) async fn enrol(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn confirm(call: Call) -> Result<Response, ApiError> {
     let (state, person) = (&call.state, call.person()?);
     let code = code(&call)?;
-    let user = user::Entity::find_by_id(person.user.id).one(&state.db).await?;
+    let user = user::Entity::find_by_id(person.user.id)
+        .one(&state.db)
+        .await?;
     let user = user.ok_or_else(|| ApiError::not_found("person"))?;
     if user.totp_secret.is_none() || user.totp_confirmed_at.is_some() {
-        return Err(ApiError::conflict("No second factor waits to be confirmed."));
+        return Err(ApiError::conflict(
+            "No second factor waits to be confirmed.",
+        ));
     }
     let transaction = entity::begin(&state.db).await?;
     prove(&call, &transaction, &code).await?;
@@ -138,7 +150,10 @@ pub(crate) async fn confirm(call: Call) -> Result<Response, ApiError> {
         .await?;
     let codes = new_codes(&call, &transaction).await?;
     end_others(&transaction, user.id, Some(person.session.id)).await?;
-    let token = state.sessions.renew(&transaction, person, Proved::Totp.amr()).await?;
+    let token = state
+        .sessions
+        .renew(&transaction, person, Proved::Totp.amr())
+        .await?;
     let mail = changed(&transaction, person, "user.second_factor_confirm").await?;
     transaction.commit().await?;
     state.sessions.forget(person).await;
@@ -237,7 +252,10 @@ async fn prove(call: &Call, db: &DatabaseTransaction, code: &str) -> Result<Prov
         }
     };
     match used.rows_affected {
-        0 => Err(ApiError::wrong_field("code", "is wrong, or was used already")),
+        0 => Err(ApiError::wrong_field(
+            "code",
+            "is wrong, or was used already",
+        )),
         _ => Ok(proved),
     }
 }
@@ -245,7 +263,12 @@ async fn prove(call: &Call, db: &DatabaseTransaction, code: &str) -> Result<Prov
 async fn new_codes(call: &Call, db: &impl ConnectionTrait) -> Result<RecoveryCodes, ApiError> {
     let user_id = call.person()?.user.id;
     drop_codes(db, user_id).await?;
-    let (codes, hashes): (Vec<_>, Vec<_>) = call.state.second_factors.recovery_codes()?.into_iter().unzip();
+    let (codes, hashes): (Vec<_>, Vec<_>) = call
+        .state
+        .second_factors
+        .recovery_codes()?
+        .into_iter()
+        .unzip();
     let rows = hashes.into_iter().map(|hash| recovery_code::ActiveModel {
         id: Set(Uuid::now_v7()),
         user_id: Set(user_id),

@@ -93,7 +93,9 @@ pub(crate) async fn log_in(call: Call) -> Result<Response, ApiError> {
         }
         state.limits.guessed(call.from).await?;
         // Which of the two it is helps those who guess alone.
-        return Err(ApiError::unauthorized("The address or the password is wrong."));
+        return Err(ApiError::unauthorized(
+            "The address or the password is wrong.",
+        ));
     };
 
     let transaction = entity::begin(&state.db).await?;
@@ -191,6 +193,7 @@ fn note_failure(state: &Arc<State>, user_id: Uuid) {
             user::Column::FailedLogIns.into_expr().add(1),
         )
         .filter(user::Column::Id.eq(user_id));
+    tracing::info!(user.id = %user_id, "a log-in failed");
     let db = state.db.clone();
     tokio::spawn(async move {
         if let Err(error) = note.exec(&db).await {

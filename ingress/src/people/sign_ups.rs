@@ -210,7 +210,11 @@ pub(crate) async fn confirm(call: Call) -> Result<Response, ApiError> {
     directory::add_member(&transaction, account_id, user.id, Role::Owner).await?;
     for (action, subject, after) in [
         ("account.create", account_id, shown),
-        ("user.create", user.id, json!({ "email": user.email, "role": "owner" })),
+        (
+            "user.create",
+            user.id,
+            json!({ "email": user.email, "role": "owner" }),
+        ),
     ] {
         let entry = Entry {
             actor: format!("user {}", user.id),
@@ -244,7 +248,10 @@ fn account(sign_up: &SignUp) -> anyhow::Result<NewAccount> {
     let kind = AccountKind::try_from_value(&sign_up.kind)?;
     Ok(NewAccount {
         kind,
-        name: sign_up.account_name.clone().unwrap_or_else(|| sign_up.name.clone()),
+        name: sign_up
+            .account_name
+            .clone()
+            .unwrap_or_else(|| sign_up.name.clone()),
         email: Some(sign_up.email.clone()),
         street: sign_up.street.to_string(),
         postal_code: sign_up.postal_code.to_string(),

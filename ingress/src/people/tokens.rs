@@ -5,7 +5,10 @@ use entity::one_time_token::{self, Purpose};
 use entity::user;
 use schemas::link::{LinkFor, shown_id};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
+    QueryFilter,
+};
 use uuid::Uuid;
 
 use crate::call::Call;
@@ -63,7 +66,11 @@ pub(super) async fn find(
     purpose: Purpose,
 ) -> Result<one_time_token::Model, ApiError> {
     let found = match shown_id(given) {
-        Some(id) => one_time_token::Entity::find_by_id(id).one(&call.state.db).await?,
+        Some(id) => {
+            one_time_token::Entity::find_by_id(id)
+                .one(&call.state.db)
+                .await?
+        }
         None => None,
     };
     let counts = |token: &one_time_token::Model| {
@@ -91,6 +98,8 @@ pub(super) async fn take(
 ) -> Result<(), ApiError> {
     let taken = one_time_token::Entity::update_many()
         .col_expr(one_time_token::Column::UsedAt, Expr::value(Utc::now()))
+        // What was asked for is not kept longer than it is needed.
+        .col_expr(one_time_token::Column::Content, Expr::value(None::<String>))
         .filter(one_time_token::Column::Id.eq(token.id))
         .filter(one_time_token::Column::UsedAt.is_null())
         .exec(db)
@@ -110,6 +119,7 @@ pub(super) async fn void(
 ) -> Result<(), DbErr> {
     one_time_token::Entity::update_many()
         .col_expr(one_time_token::Column::UsedAt, Expr::value(Utc::now()))
+        .col_expr(one_time_token::Column::Content, Expr::value(None::<String>))
         .filter(one_time_token::Column::Purpose.eq(purpose))
         .filter(one_time_token::Column::EmailKey.eq(email_key))
         .filter(one_time_token::Column::UsedAt.is_null())

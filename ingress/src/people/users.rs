@@ -61,7 +61,11 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let page = PageRequest::<Uuid>::read(&mut query);
     let page = query.finish(page)?;
     let rows = members(call.account()?);
-    let rows = page.of(rows, membership::Column::CreatedAt, membership::Column::UserId);
+    let rows = page.of(
+        rows,
+        membership::Column::CreatedAt,
+        membership::Column::UserId,
+    );
     let rows = rows.select_also(user::Entity).all(&call.state.db).await?;
     let key = |(member, _): &Row| (member.created_at, member.user_id);
     Ok(reply::ok(&Page::new(rows, page, key, item)))

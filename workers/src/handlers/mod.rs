@@ -1,5 +1,6 @@
 //! The handlers, one a file.
 
+mod compose;
 pub(crate) mod document;
 pub(crate) mod email;
 pub(crate) mod intake;

@@ -87,8 +87,7 @@ impl MailTemplates {
         let seller = &mail.content.seller;
         let name = format!("{}.pdf", file_name(&mail.content.number));
         let pdf = Attachment::new(name).body(mail.pdf, ContentType::parse("application/pdf")?);
-        let mut message =
-            Message::builder().from(mailbox(&seller.address.name, &seller.email)?);
+        let mut message = Message::builder().from(mailbox(&seller.address.name, &seller.email)?);
         let buyer = &mail.content.buyer.address.name;
         for address in mail.to {
             message = message.to(mailbox(buyer, address)?);

@@ -77,7 +77,10 @@ pub(crate) async fn invoice_recipients(
         Field::Cc => COPY,
     };
     let gets = |contact: &account_contact::Model| {
-        contact.kinds.split_whitespace().any(|kind| kind == "invoice")
+        contact
+            .kinds
+            .split_whitespace()
+            .any(|kind| kind == "invoice")
     };
     let mut recipients: Vec<_> = contacts
         .into_iter()

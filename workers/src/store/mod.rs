@@ -1,7 +1,7 @@
 //! Every query of the workers, as functions over a connection or a transaction.
 //!
-//! Locks are taken in one order: order, resource, invoice, number series, ticket, stage. Transactions are short
-//! and hold nothing remote.
+//! Locks are taken in one order: account, order, resource, invoice, number series, ticket, stage.
+//! Transactions are short and hold nothing remote.
 
 pub mod catalog;
 pub mod discrepancies;

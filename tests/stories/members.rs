@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ingress::credentials::Pepper;
 use reqwest::Method;
-use schemas::link::{LinkFor, LinkKey};
+use schemas::link::LinkFor;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 use uuid::Uuid;
@@ -42,13 +41,6 @@ pub(crate) fn register(suite: &mut Suite) {
         &BOTH,
         one_person_several_accounts,
     );
-}
-
-/// The key that the secrets in links follow from.
-async fn links(system: &System) -> LinkKey {
-    let path = system.folder().join("data").join("pepper");
-    let pepper = Pepper::open(&path, &system.db().await).await;
-    pepper.unwrap().link_key()
 }
 
 async fn the_last_owner_stays(world: World) {
@@ -164,7 +156,8 @@ async fn an_invitation_lets_in(world: World) {
     let shown = ada.get(&format!("/v1/invitations/{over}")).await.body;
     assert_eq!(shown["status"], "expired");
     let ended = shown["expires_at"].as_str().unwrap().parse().unwrap();
-    let late = links(&system)
+    let late = system
+        .links()
         .await
         .token(LinkFor::Invitation, over.parse().unwrap(), ended);
     assert_eq!(accept(&late).await.wrong_fields(), ["token"]);

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use entity::one_time_token;
 use reqwest::Method;
+use schemas::link::{LinkFor, shown_id};
+use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::contract::{fill, operations};
 use super::sessions::actions;
 use crate::support::client::{Client, Session, small_server};
+use crate::support::database::literal;
 use crate::support::person::PASSWORD;
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, Setup, System, World};
@@ -291,6 +295,25 @@ async fn a_reset_tells_nobody(world: World) {
         complete(&replaced, PASSWORD).await.wrong_fields(),
         ["token"]
     );
+    // One that is over: the secret is right, the time is not.
+    system.user(&system.account_id, BOB, "billing").await;
+    reset(BOB).await;
+    let late = system.link(BOB, "reset-password", 0).await;
+    let (db, links) = (system.db().await, system.links().await);
+    let id = shown_id(&late).unwrap();
+    let row = async || {
+        let found = one_time_token::Entity::find_by_id(id).one(&db).await;
+        found.unwrap().unwrap()
+    };
+    assert_eq!(
+        links.token(LinkFor::Token, id, row().await.expires_at),
+        late
+    );
+    let id_of_late = literal(&db, id);
+    let end = format!("UPDATE one_time_token SET expires_at = created_at WHERE id = {id_of_late}");
+    db.execute_unprepared(&end).await.unwrap();
+    let late = links.token(LinkFor::Token, id, row().await.expires_at);
+    assert_eq!(complete(&late, PASSWORD).await.wrong_fields(), ["token"]);
     // A link is good for what it was made for.
     let body = json!({ "token": token, "password": PASSWORD });
     let elsewhere = nobody.post_to("/v1/confirmations", body).await;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use ingress::credentials::Pepper;
 use mail_parser::MessageParser;
 use reqwest::Method;
+use schemas::link::LinkKey;
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret, Totp};
 
@@ -48,6 +50,13 @@ impl System {
             rest.split_whitespace().next().map(str::to_owned)
         })
         .await
+    }
+
+    /// The key that the secrets in links follow from.
+    pub(crate) async fn links(&self) -> LinkKey {
+        let path = self.folder().join("data").join("pepper");
+        let pepper = Pepper::open(&path, &self.db().await).await;
+        pepper.unwrap().link_key()
     }
 
     /// The plain text of every mail to somebody, with its subject in front.

@@ -28,6 +28,7 @@ mod signing_key;
 mod telemetry;
 mod ticket;
 mod topology;
+mod user;
 mod worker;
 
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Command {
     SigningKey(signing_key::Args),
     /// Manages foreign issuers whose access tokens are accepted.
     Issuer(issuer::Args),
+    /// Manages people who act for accounts.
+    User(user::Args),
     /// Manages partner systems that publish straight to RabbitMQ.
     Publisher(publisher::Args),
     /// Records and shows payments.
@@ -130,6 +133,7 @@ async fn main() -> ExitCode {
         Command::OauthClient(args) => oauth_client::run(args).await,
         Command::SigningKey(args) => signing_key::run(args).await,
         Command::Issuer(args) => issuer::run(args).await,
+        Command::User(args) => user::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
         Command::Payment(args) => payment::run(args).await,
         Command::Ticket(args) => ticket::run(args).await,

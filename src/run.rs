@@ -14,7 +14,9 @@ use workers::{MailUrl, RendererKind};
 
 use crate::database;
 use crate::seed::{self, Seeded};
-use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work, mail_address};
+use crate::settings::{
+    BrokerArgs, DataFolder, Database, Http, PUBLIC_URL, PepperFile, Work, mail_address,
+};
 use crate::{ingress as ingress_command, shutdown};
 
 /// Options of `flow run`.
@@ -177,9 +179,11 @@ impl System {
             simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
             support_email: self.support_email,
+            public_url: (self.http.public_url.clone())
+                .unwrap_or_else(|| PUBLIC_URL.parse().expect("it is a URL")),
             trusted_publishers: Vec::new(),
         };
-        let settings = work.settings(db.clone(), &broker);
+        let settings = work.settings(db.clone(), &broker, Some(&pepper));
         let api = format!("http://{}", self.listener.local_addr()?).parse()?;
         let publisher = settings.publisher.clone();
         let http = self.http.settings(db.clone(), publisher, pepper.clone());

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use schemas::values::{EmailAddress, InvalidValue};
 use sea_orm::DatabaseConnection;
 use url::Url;
-use workers::{MailUrl, RendererKind};
+use workers::{Links, MailUrl, RendererKind};
 
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
@@ -104,6 +104,9 @@ pub(crate) struct Work {
     /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
     #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
     pub(crate) support_email: Option<EmailAddress>,
+    /// Where people reach the API and its pages: links in mails lead there.
+    #[arg(long, env = "PUBLIC_URL", default_value = PUBLIC_URL, value_parser = public_url)]
+    pub(crate) public_url: Url,
     /// The broker users that may ask for any account: those of the ingresses. Without any,
     /// the user of the broker URL.
     #[arg(long, env = "TRUSTED_PUBLISHERS", value_delimiter = ',')]
@@ -111,7 +114,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn settings(&self, db: DatabaseConnection, broker: &Broker) -> workers::Settings {
+    /// What the pools work with; the pool `email` needs the pepper.
+    pub(crate) fn settings(
+        &self,
+        db: DatabaseConnection,
+        broker: &Broker,
+        pepper: Option<&Pepper>,
+    ) -> workers::Settings {
         let mut trusted_publishers = self.trusted_publishers.clone();
         if trusted_publishers.is_empty() {
             trusted_publishers.push(broker.own_user().to_owned());
@@ -130,6 +139,10 @@ impl Work {
                 .unwrap_or(&self.simulated_provider_url)
                 .clone(),
             support: self.support_email.as_ref().map(ToString::to_string),
+            links: pepper.map(|pepper| Links {
+                key: pepper.link_key(),
+                public_url: self.public_url.clone(),
+            }),
             trusted_publishers,
             reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,
@@ -138,6 +151,7 @@ impl Work {
 }
 
 const LISTEN: &str = "127.0.0.1:8080";
+pub(crate) const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 const KEY_RATE: u32 = 500;
 const ACCOUNT_RATE: u32 = 1000;
 
@@ -170,6 +184,14 @@ pub(crate) struct Http {
     #[arg(long, env = "ACCOUNT_RATE", default_value_t = ACCOUNT_RATE,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) account_rate: u32,
+    /// Where the API and its pages are for those who use them: https, or http on loopback for trials.
+    /// It is the issuer of access tokens and the same for every ingress; cookies are secure with https, and
+    /// pages of other origins change nothing. Unset: where this one listens.
+    #[arg(long, env = "PUBLIC_URL", value_parser = public_url)]
+    pub(crate) public_url: Option<Url>,
+    /// Whether strangers may sign up: open or closed.
+    #[arg(long, env = "SIGN_UP", default_value = "open")]
+    pub(crate) sign_up: SignUp,
     #[command(flatten)]
     pub(crate) oauth: OAuth,
 }
@@ -177,10 +199,6 @@ pub(crate) struct Http {
 /// How access tokens are issued and checked.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OAuth {
-    /// Where the API is for its users, as in `https://api.example.com`. It is the issuer of access
-    /// tokens, and the same for every ingress. Unset: where this one listens.
-    #[arg(long, env = "PUBLIC_URL", value_parser = origin)]
-    pub(crate) public_url: Option<String>,
     /// How many seconds an access token works.
     #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = ACCESS_TOKEN_SECONDS,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -205,7 +223,6 @@ const KEYS_MAX_STALE: u32 = 24 * 3600;
 impl Default for OAuth {
     fn default() -> Self {
         Self {
-            public_url: None,
             access_token_seconds: ACCESS_TOKEN_SECONDS,
             issuer_keys_max_age: KEYS_MAX_AGE,
             issuer_keys_min_interval: KEYS_MIN_INTERVAL,
@@ -218,7 +235,6 @@ impl OAuth {
     fn settings(self) -> OAuthSettings {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         OAuthSettings {
-            public_url: self.public_url,
             lifetime: seconds(self.access_token_seconds),
             jwks: JwksTiming {
                 max_age: seconds(self.issuer_keys_max_age),
@@ -227,6 +243,15 @@ impl OAuth {
             },
         }
     }
+}
+
+/// Who gets an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SignUp {
+    /// Whoever proves an address.
+    Open,
+    /// Whom the seller creates one for, and whom its owners invite.
+    Closed,
 }
 
 /// As without any option.
@@ -240,6 +265,8 @@ impl Default for Http {
             key_rate: KEY_RATE,
             account_rate: ACCOUNT_RATE,
             oauth: OAuth::default(),
+            public_url: None,
+            sign_up: SignUp::Open,
         }
     }
 }
@@ -264,6 +291,8 @@ impl Http {
             oauth: self.oauth.settings(),
             proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
+            public_url: self.public_url,
+            sign_up: self.sign_up == SignUp::Open,
         }
     }
 }
@@ -271,6 +300,24 @@ impl Http {
 /// Reads a mail address.
 pub(crate) fn mail_address(text: &str) -> Result<EmailAddress, String> {
     text.parse().map_err(|InvalidValue(reason)| reason)
+}
+
+/// Reads the address that people use: https, or http on loopback.
+fn public_url(text: &str) -> Result<Url, String> {
+    let wrong = || "must be https://…, or http:// on loopback".to_owned();
+    let url: Url = text.parse().map_err(|_| wrong())?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(wrong()),
+    };
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    match url.scheme() {
+        "https" if bare => Ok(url),
+        "http" if bare && loopback => Ok(url),
+        _ => Err(wrong()),
+    }
 }
 
 /// The origin that a URL names, as browsers write it (RFC 6454 §6.2).

@@ -2,7 +2,7 @@
 
 use schemas::topology::Pool;
 
-use crate::settings::{BrokerArgs, Database, Work};
+use crate::settings::{BrokerArgs, Database, PepperFile, Work};
 use crate::shutdown;
 
 /// Options of `flow worker`.
@@ -20,6 +20,8 @@ pub(crate) struct Args {
     database: Database,
     #[command(flatten)]
     work: Work,
+    #[command(flatten)]
+    pepper: PepperFile,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -30,7 +32,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .open(&format!("worker {}", names.join(",")))
         .await?;
     let db = args.database.connect().await?;
-    let mut settings = args.work.settings(db, &broker);
+    // Only links in mails follow from it.
+    let pepper = match args.pools.contains(&Pool::Email) {
+        true => Some(args.pepper.open(&db).await?),
+        false => None,
+    };
+    let mut settings = args.work.settings(db, &broker, pepper.as_ref());
     settings.concurrency = args.concurrency;
     workers::run(&args.pools, settings, shutdown).await
 }

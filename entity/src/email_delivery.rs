@@ -39,17 +39,18 @@ pub struct Model {
     /// The delivery.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// What it tells of: an invoice, or something that was said in a ticket.
+    /// What it tells of: an invoice, something that was said in a ticket, a link or an invitation.
     pub subject_id: Uuid,
     /// The order or ticket that it belongs to: the correlation id of its messages.
     pub story_id: Uuid,
     /// The document it carries.
     pub document_id: Option<Uuid>,
-    /// Whose it is.
+    /// Whose it is; the nil id for what concerns a person and no account.
     pub account_id: Uuid,
-    /// The text: `invoice`, `ticket`.
+    /// The text: `invoice`, `ticket`, `person`, `invitation`.
     pub template: String,
-    /// Why it is sent: `delivery`; to whom a ticket's goes, `customer` or `support`.
+    /// Why it is sent: `delivery`, or `copy` for whom it is not meant first; to whom a ticket's goes,
+    /// `customer` or `support`; what a link is for.
     pub purpose: String,
     /// The address; empty if the account has none.
     pub recipient: String,

@@ -1,6 +1,7 @@
 //! The tables, one file each, and how a write begins. No logic.
 
 pub mod account;
+pub mod account_contact;
 pub mod api_key;
 pub mod audit_entry;
 pub mod discrepancy;
@@ -8,13 +9,16 @@ pub mod document;
 pub mod email_delivery;
 pub mod foreign_client;
 pub mod foreign_issuer;
+pub mod invitation;
 pub mod invoice;
 pub mod invoice_line;
 pub mod issuer;
+pub mod membership;
 pub mod meter;
 pub mod number_series;
 pub mod oauth_client;
 pub mod offering;
+pub mod one_time_token;
 pub mod order;
 pub mod order_event;
 pub mod parked_message;
@@ -24,8 +28,10 @@ pub mod price;
 pub mod provider_account;
 pub mod publisher;
 pub mod publisher_account;
+pub mod recovery_code;
 pub mod request;
 pub mod resource;
+pub mod session;
 pub mod setting;
 pub mod signing_key;
 pub mod stage;
@@ -34,6 +40,7 @@ pub mod ticket;
 pub mod ticket_event;
 pub mod ticket_message;
 pub mod usage_record;
+pub mod user;
 
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,

@@ -22,15 +22,47 @@ pub(crate) struct Change<'a> {
 impl Change<'_> {
     /// Writes the entry.
     pub(crate) async fn write(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
+        let entry = Entry {
+            actor: self.caller.actor(),
+            credential: Some(self.caller.credential()),
+            account_id: Some(self.caller.account_id),
+            action: self.action,
+            subject: self.subject,
+            before: self.before,
+            after: self.after,
+        };
+        entry.write(db).await
+    }
+}
+
+/// Something that happened, to be written in the transaction in which it does. Never with a secret in
+/// it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// Who: `user`, `api_key` or `nobody`, and the id.
+    pub(crate) actor: String,
+    /// With what: `session` or `api_key` and the id.
+    pub(crate) credential: Option<String>,
+    /// The account it concerns, if it is one.
+    pub(crate) account_id: Option<Uuid>,
+    pub(crate) action: &'static str,
+    pub(crate) subject: String,
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Option<Value>,
+}
+
+impl Entry {
+    /// Writes the entry.
+    pub(crate) async fn write(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         let text = |value: Option<Value>| value.map(|value| value.to_string());
         let entry = audit_entry::ActiveModel {
             id: Set(Uuid::now_v7()),
             at: Set(Utc::now()),
-            actor: Set(self.caller.actor()),
+            actor: Set(self.actor),
             action: Set(self.action.to_owned()),
             subject: Set(self.subject),
-            account_id: Set(Some(self.caller.account_id)),
-            credential: Set(Some(self.caller.actor())),
+            account_id: Set(self.account_id),
+            credential: Set(self.credential),
             before: Set(text(self.before)),
             after: Set(text(self.after)),
             message_id: Set(None),

@@ -20,8 +20,10 @@ use crate::reply;
 pub(crate) struct EntryItem {
     id: Uuid,
     at: DateTime<Utc>,
-    /// Who: the kind of credential and its id.
+    /// Who: a person, a key or an operator.
     actor: String,
+    /// With what: the kind of credential and its id.
+    credential: Option<String>,
     /// What: `api_key.create`.
     action: String,
     /// The id of what was changed.
@@ -61,6 +63,7 @@ fn item(entry: audit_entry::Model) -> EntryItem {
         id: entry.id,
         at: entry.at,
         actor: entry.actor,
+        credential: entry.credential,
         action: entry.action,
         subject: entry.subject,
         before: json(entry.before),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use warp::http::HeaderMap;
 
 use crate::State;
-use crate::credentials::Caller;
+use crate::credentials::{Caller, Person};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::reply;
@@ -22,15 +22,17 @@ const MAX_BODY: usize = 64 * 1024;
 /// A request of somebody who may make it, with its body read.
 pub(crate) struct Call {
     pub(crate) state: Arc<State>,
-    /// Nobody on a public route.
+    /// Nobody on a public route, and where it is about a person.
     pub(crate) caller: Option<Caller>,
+    /// Who is logged in, if they ask with a session.
+    pub(crate) person: Option<Arc<Person>>,
+    /// Whom it comes from.
+    pub(crate) from: Option<IpAddr>,
     /// The parameters in the path.
     pub(crate) params: Vec<String>,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    /// Whom it comes from.
-    pub(crate) from: Option<IpAddr>,
 }
 
 impl Call {
@@ -42,6 +44,16 @@ impl Call {
         self.caller
             .as_ref()
             .ok_or_else(|| ApiError::unauthorized("Send a credential."))
+    }
+
+    /// Who is logged in.
+    ///
+    /// # Errors
+    /// 401 when nobody is.
+    pub(crate) fn person(&self) -> Result<&Arc<Person>, ApiError> {
+        self.person
+            .as_ref()
+            .ok_or_else(|| ApiError::unauthorized("Log in."))
     }
 
     /// The account that is acted for.

@@ -17,7 +17,7 @@ use warp::{Filter, Reply};
 
 use crate::State;
 use crate::call::{Call, read_body, read_json};
-use crate::credentials::Caller;
+use crate::credentials::{Caller, Person};
 use crate::error::ApiError;
 use crate::limits::Taken;
 use crate::oauth::access_token;
@@ -121,7 +121,7 @@ impl Dispatcher {
         let route = route.ok_or_else(|| ApiError::method_not_allowed(&allowed(routes)))?;
         Span::current().record("http.route", route.path);
         broker::rename_current_span(format!("{} {}", head.method, route.path));
-        let (caller, taken) = self.caller(route, &head).await?.unzip();
+        let asking = self.asking(route, &head).await?;
         let body = match route.body {
             Some(_) if route.is_form => read_body(&head.headers, body).await?,
             Some(_) => read_json(&head.headers, body).await?,
@@ -131,7 +131,8 @@ impl Dispatcher {
         let params = found.params.iter().map(|(_, value)| value.to_owned());
         let call = Call {
             state: self.state.clone(),
-            caller,
+            caller: asking.caller,
+            person: asking.person,
             params: params.collect(),
             query: head.query,
             headers: head.headers,
@@ -139,7 +140,7 @@ impl Dispatcher {
             from: head.from,
         };
         let mut response = route.serve(call).await?;
-        if let Some(taken) = taken {
+        if let Some(taken) = asking.taken {
             taken.show(&mut response);
         }
         Ok(match *wanted == Method::GET {
@@ -149,21 +150,61 @@ impl Dispatcher {
     }
 
     /// Who asks, if they may and have not asked too often. Nobody on a public route.
-    async fn caller(
-        &self,
-        route: &Route,
-        head: &Head,
-    ) -> Result<Option<(Caller, Taken)>, ApiError> {
-        if route.access == Access::Public {
-            return Ok(None);
+    async fn asking(&self, route: &Route, head: &Head) -> Result<Asking, ApiError> {
+        let given = head.headers.get(header::AUTHORIZATION);
+        let cookie = self.state.cookies.session();
+        let cookie = self.state.cookies.find(cookie, &head.headers);
+        match route.access {
+            Access::Public => {
+                // Somebody else's page logs nobody in, as itself or as another one.
+                if route.writes() {
+                    same_origin(&head.headers, &self.state.origin)?;
+                }
+                Ok(Asking::default())
+            }
+            Access::Known | Access::Scope(_) => {
+                let (caller, person) = match (given, cookie) {
+                    (None, Some(token)) => {
+                        let person = self.logged_in(token, route, head).await?;
+                        let named = head.headers.get("account-id");
+                        // What is no text is no account either.
+                        let named = named.map(|name| name.to_str().unwrap_or_default());
+                        (person.acting(named)?, Some(person))
+                    }
+                    _ => (self.key(given, head).await?, None),
+                };
+                let taken = self.state.limits.count(&caller).await?;
+                if let Access::Scope(scope) = route.access {
+                    caller.require(scope)?;
+                }
+                Ok(Asking {
+                    caller: Some(caller),
+                    person,
+                    taken: Some(taken),
+                })
+            }
+            Access::Person | Access::Session => {
+                let nobody = || ApiError::unauthorized("This is about a person. Log in.");
+                let token = cookie.filter(|_| given.is_none()).ok_or_else(nobody)?;
+                let person = self.logged_in(token, route, head).await?;
+                let taken = self.state.limits.count_person(person.user.id).await?;
+                Ok(Asking {
+                    caller: None,
+                    person: Some(person),
+                    taken: Some(taken),
+                })
+            }
         }
+    }
+
+    /// Whose key or access token it is.
+    async fn key(&self, given: Option<&HeaderValue>, head: &Head) -> Result<Caller, ApiError> {
         let State {
             keys,
             limits,
             oauth,
             ..
         } = &*self.state;
-        let given = head.headers.get(header::AUTHORIZATION);
         // What is no text is no key either.
         let given = given.map(|value| value.to_str().unwrap_or_default());
         let known_only = limits.is_barred(head.from);
@@ -171,18 +212,74 @@ impl Dispatcher {
             Some(token) => oauth.check(token, head.from).await,
             None => keys.check(given, head.from, known_only).await,
         };
-        let caller = match checked {
+        match checked {
             Err(error) if error.is_unauthorized() && given.is_some() => {
                 limits.guessed(head.from).await?;
-                return Err(error.with_invalid_token());
+                Err(error.with_invalid_token())
+            }
+            checked => checked,
+        }
+    }
+
+    /// Whose session it is. What changes something must come from our own page.
+    async fn logged_in(
+        &self,
+        token: &str,
+        route: &Route,
+        head: &Head,
+    ) -> Result<Arc<Person>, ApiError> {
+        let State {
+            sessions, limits, ..
+        } = &*self.state;
+        let person = match sessions.check(token, limits.is_barred(head.from)).await {
+            Err(error) if error.is_unauthorized() => {
+                limits.guessed(head.from).await?;
+                return Err(error);
             }
             checked => checked?,
         };
-        let taken = limits.count(&caller).await?;
-        if let Access::Scope(scope) = route.access {
-            caller.require(scope)?;
+        if route.writes() {
+            same_origin(&head.headers, &self.state.origin)?;
+            person.check_csrf(&head.headers)?;
         }
-        Ok(Some((caller, taken)))
+        match person.session.second_factor_due && route.access != Access::Session {
+            true => Err(ApiError::unauthorized(
+                "The second factor is missing: POST /v1/session/second-factor.",
+            )),
+            false => Ok(person),
+        }
+    }
+}
+
+/// Who asks, and what is left of their requests.
+#[derive(Default)]
+struct Asking {
+    caller: Option<Caller>,
+    person: Option<Arc<Person>>,
+    taken: Option<Taken>,
+}
+
+/// # Errors
+/// 403 when a browser says that the page of another origin makes the request (Fetch Metadata; RFC 6454
+/// §7). Its own origin is the one that people reach the API under, or the host that it asks. Whoever is
+/// no browser says nothing, and has no cookies of others.
+fn same_origin(headers: &HeaderMap, own: &str) -> Result<(), ApiError> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("null"))
+    };
+    let foreign = || ApiError::cross_site("This page may not do that. Use the one of this origin.");
+    if text("sec-fetch-site").is_some_and(|site| !["same-origin", "none"].contains(&site)) {
+        return Err(foreign());
+    }
+    let Some(origin) = text("origin") else {
+        return Ok(());
+    };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    match origin == own || (host.is_some() && host == text("host")) {
+        true => Ok(()),
+        false => Err(foreign()),
     }
 }
 
@@ -220,4 +317,47 @@ async fn discard(mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::
         }
     };
     tokio::time::timeout(DISCARD_TIMEOUT, discarding).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_origins_are_told_apart() {
+        let own = "https://portal.example";
+        for (pairs, expected) in [
+            (vec![], true),
+            (vec![("origin", own)], true),
+            (
+                vec![("origin", "http://api:8080"), ("host", "api:8080")],
+                true,
+            ),
+            (
+                vec![("origin", "https://evil.example"), ("host", "api:8080")],
+                false,
+            ),
+            (
+                vec![("origin", "https://portal.example.evil.example")],
+                false,
+            ),
+            (vec![("origin", "null"), ("host", "null")], false),
+            (
+                vec![("sec-fetch-site", "same-origin"), ("origin", own)],
+                true,
+            ),
+            (vec![("sec-fetch-site", "none")], true),
+            (
+                vec![("sec-fetch-site", "same-site"), ("origin", own)],
+                false,
+            ),
+            (vec![("sec-fetch-site", "cross-site")], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(same_origin(&headers, own).is_ok(), expected, "{pairs:?}");
+        }
+    }
 }

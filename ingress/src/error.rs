@@ -66,6 +66,23 @@ impl ApiError {
         Self::new(problem::FORBIDDEN, detail)
     }
 
+    /// 403: another page may have made the request, in the name of whoever is logged in.
+    pub(crate) fn cross_site(detail: &str) -> Self {
+        Self::new(problem::CROSS_SITE, detail)
+    }
+
+    /// 403: nobody signs up by themselves.
+    pub(crate) fn sign_up_closed() -> Self {
+        let detail = "Ask the seller for an account, or an owner of yours for an invitation.";
+        Self::new(problem::SIGN_UP_CLOSED, detail)
+    }
+
+    /// 403: only somebody who may do as much can give this role, and only an owner can make owners.
+    pub(crate) fn role_exceeds() -> Self {
+        let detail = "This role may do more than you. Only an owner who is logged in makes owners.";
+        Self::new(problem::FORBIDDEN, detail)
+    }
+
     /// 404: it does not exist, or belongs to somebody else, which is the same to the caller.
     pub(crate) fn not_found(what: &str) -> Self {
         let detail = format!("There is no such {what} in this account.");

@@ -130,6 +130,19 @@ impl Fields {
         known
     }
 
+    /// One of the states of something, which must be there.
+    pub(crate) fn required_one_of<E>(&mut self, name: &'static str) -> Option<E>
+    where
+        E: ActiveEnum<Value = String> + Iterable,
+    {
+        if !self.map.contains_key(name) {
+            self.known.push(name);
+            self.wrong(name, "is required");
+            return None;
+        }
+        self.one_of(name)
+    }
+
     /// A text that may be missing or null.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
         let text: String = self.parsed(name, "must be a string")?;

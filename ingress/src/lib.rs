@@ -30,6 +30,7 @@ mod offerings;
 mod openapi;
 mod orders;
 mod page;
+mod people;
 mod place_order;
 mod proxy;
 mod raise_ticket;
@@ -51,6 +52,7 @@ mod wait;
 pub use cache::CacheUrl;
 pub use limits::RequestLimits;
 pub use openapi::openapi;
+pub use people::directory;
 
 use std::sync::Arc;
 
@@ -59,10 +61,12 @@ use credentials::Pepper;
 use entity::{order, request, ticket_event};
 use ipnet::IpNet;
 use lookup::Lookup;
+use schemas::link::LinkKey;
 use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// What the API works with.
 pub struct Settings {
@@ -82,6 +86,10 @@ pub struct Settings {
     pub proxies: Vec<IpNet>,
     /// The web pages of other origins that may call the API: `https://shop.example`.
     pub cors_origins: Vec<String>,
+    /// Where people reach the API: https, or http on loopback.
+    pub public_url: Option<Url>,
+    /// Whether strangers may sign up.
+    pub sign_up: bool,
 }
 
 pub(crate) struct State {
@@ -90,6 +98,14 @@ pub(crate) struct State {
     keys: credentials::Keys,
     oauth: oauth::OAuth,
     pepper: Pepper,
+    sessions: credentials::Sessions,
+    cookies: credentials::Cookies,
+    passwords: credentials::Passwords,
+    second_factors: credentials::SecondFactors,
+    links: LinkKey,
+    /// The origin of the pages that people use, as browsers write it.
+    origin: String,
+    sign_up: bool,
     accepted: accepted::Accepted,
     limits: limits::Limits,
     cache: cache::Cache,
@@ -121,15 +137,27 @@ pub async fn serve(
         oauth,
         proxies,
         cors_origins,
+        public_url,
+        sign_up,
     } = settings;
     let shared = cache::Cache::open(&cache)?;
-    let issuer = match &oauth.public_url {
-        Some(url) => url.clone(),
-        None => format!("http://{}", listener.local_addr()?),
+    let public_url = match public_url {
+        Some(url) => url,
+        None => format!("http://{}", listener.local_addr()?).parse()?,
     };
+    let origin = public_url.origin().ascii_serialization();
     let state = Arc::new(State {
-        oauth: oauth::OAuth::new(&db, &pepper, &oauth, issuer)?,
+        oauth: oauth::OAuth::new(&db, &pepper, &oauth, origin.clone())?,
         keys: credentials::Keys::new(db.clone(), pepper.clone()),
+        sessions: credentials::Sessions::new(db.clone(), pepper.clone()),
+        cookies: credentials::Cookies {
+            secure: public_url.scheme() == "https",
+        },
+        passwords: credentials::Passwords::new(&pepper),
+        second_factors: credentials::SecondFactors::new(&pepper),
+        links: pepper.link_key(),
+        origin,
+        sign_up,
         pepper,
         accepted: accepted::Accepted::new(shared.clone()),
         limits: limits::Limits::new(limits, shared.clone()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Memory;
 use redis::Script;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 use warp::reply::Response;
 
 use crate::cache::Cache;
@@ -25,6 +26,26 @@ const BURST_SECONDS: u32 = 2;
 /// How often an address may guess at once, and how long it takes to earn another guess.
 const GUESSES: Rate = Rate {
     interval: Duration::from_secs(2),
+    burst: 30,
+};
+/// How often somebody's password may be tried at once, and how long it takes to earn another try. Who
+/// has logged in before from the same browser is counted apart: strangers lock nobody out.
+const LOG_INS: Rate = Rate {
+    interval: Duration::from_secs(10),
+    burst: 20,
+};
+/// The same for somebody's second factor. Only who knows the password gets there.
+const CODES: Rate = Rate {
+    interval: Duration::from_secs(60),
+    burst: 10,
+};
+/// How many mails strangers may have sent to one address, and from one.
+const MAILS_TO: Rate = Rate {
+    interval: Duration::from_secs(120),
+    burst: 5,
+};
+const MAILS_FROM: Rate = Rate {
+    interval: Duration::from_secs(10),
     burst: 30,
 };
 /// Tokens that were fetched together are used within this.
@@ -134,7 +155,7 @@ impl Limits {
     /// # Errors
     /// 429 when there were too many.
     pub(crate) async fn count(&self, caller: &Caller) -> Result<Taken, ApiError> {
-        let by_key = self.take(format!("key:{}", caller.key_id), self.key).await;
+        let by_key = self.take(format!("key:{}", caller.actor()), self.key).await;
         if let Taken::After(wait) = by_key {
             return Err(ApiError::too_many("requests with this credential", wait));
         }
@@ -142,6 +163,18 @@ impl Limits {
         match self.take(account, self.account).await {
             Taken::After(wait) => Err(ApiError::too_many("requests of this account", wait)),
             Taken::Yes { .. } => Ok(by_key),
+        }
+    }
+
+    /// Counts a request of a person that concerns no account.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn count_person(&self, user_id: Uuid) -> Result<Taken, ApiError> {
+        let taken = self.take(format!("key:user {user_id}"), self.key).await;
+        match taken {
+            Taken::After(wait) => Err(ApiError::too_many("requests with this credential", wait)),
+            Taken::Yes { .. } => Ok(taken),
         }
     }
 
@@ -168,6 +201,57 @@ impl Limits {
                     wait,
                 ))
             }
+        }
+    }
+
+    /// Counts an attempt to log in as somebody, whoever that is; `device` names the browser, if somebody
+    /// has logged in from it as the same before.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn log_in(&self, as_whom: &str, device: Option<&str>) -> Result<(), ApiError> {
+        let name = match device {
+            Some(device) => format!("device:{device}"),
+            None => format!("log-in:{as_whom}"),
+        };
+        self.allow(name, LOG_INS, "attempts to log in").await
+    }
+
+    /// Counts a password that somebody who is logged in says again.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn password(&self, user_id: Uuid) -> Result<(), ApiError> {
+        self.allow(format!("password:{user_id}"), LOG_INS, "passwords")
+            .await
+    }
+
+    /// Counts a code that somebody gives.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub(crate) async fn code(&self, user_id: Uuid) -> Result<(), ApiError> {
+        self.allow(format!("code:{user_id}"), CODES, "codes").await
+    }
+
+    /// Counts a mail that a stranger has sent to an address.
+    ///
+    /// # Errors
+    /// 429 when there were too many, to it or from them.
+    pub(crate) async fn mail(&self, from: Option<IpAddr>, to: &str) -> Result<(), ApiError> {
+        if let Some(from) = from {
+            let name = format!("mail-from:{from}");
+            self.allow(name, MAILS_FROM, "requests from this address")
+                .await?;
+        }
+        let name = format!("mail-to:{to}");
+        self.allow(name, MAILS_TO, "mails to this address").await
+    }
+
+    async fn allow(&self, name: String, rate: Rate, what: &str) -> Result<(), ApiError> {
+        match self.take(name, rate).await {
+            Taken::Yes { .. } => Ok(()),
+            Taken::After(wait) => Err(ApiError::too_many(what, wait)),
         }
     }
 

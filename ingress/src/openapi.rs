@@ -13,7 +13,8 @@ use crate::routes::routes;
 
 const ABOUT: &str = "Customers order cloud resources and get invoices.\n\n\
 Send an API key as `Authorization: Bearer cf_…`, or an access token: a program of yours is an OAuth \
-client and exchanges its id and secret at `/oauth2/token` for one that lasts ten minutes. A request that makes something can carry an \
+client and exchanges its id and secret at `/oauth2/token` for one that lasts ten minutes. People log in. \
+A request that makes something can carry an \
 `Idempotency-Key`: repeated with the same key it has one effect. Errors are problem details \
 (RFC 9457) that name every wrong field at once. Lists are pages, newest first; pass `next` as \
 `cursor` to go on. Every answer has `X-Request-Id` and `X-Trace-Id`: quote them to support.";
@@ -53,7 +54,7 @@ pub fn openapi() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "key": [] }, { "oauth": [] }],
+        "security": [{ "key": [] }, { "oauth": [] }, { "session": [] }],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -69,6 +70,13 @@ pub fn openapi() -> Value {
                     "flows": {
                         "clientCredentials": { "tokenUrl": "/oauth2/token", "scopes": scopes },
                     },
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "__Host-session",
+                    "description": "A person who has logged in with `POST /v1/session`. Whatever \
+                        changes something has the header `X-CSRF-Token`.",
                 },
             },
             "responses": {
@@ -116,8 +124,10 @@ fn operation(route: &Route, made: &mut Made) -> Value {
         // Since 3.1 every kind of credential can name what it must allow.
         Access::Scope(scope) => {
             let scopes = [scope.as_str()];
-            operation["security"] = json!([{ "key": scopes }, { "oauth": scopes }]);
+            operation["security"] =
+                json!([{ "key": scopes }, { "oauth": scopes }, { "session": scopes }]);
         }
+        Access::Person | Access::Session => operation["security"] = json!([{ "session": [] }]),
     }
     operation
 }
@@ -155,6 +165,14 @@ fn parameters(route: &Route, made: &mut Made) -> Vec<Value> {
     };
     push("query", &route.query);
     push("header", &route.headers);
+    if route.acts() {
+        parameters.push(json!({
+            "name": "Account-Id",
+            "in": "header",
+            "description": "The account that a person acts for, if there are several.",
+            "schema": { "type": "string", "format": "uuid" },
+        }));
+    }
     if route.paged {
         let limit = json!({ "type": "integer", "minimum": 1, "maximum": page::MOST, "default": page::DEFAULT });
         parameters.push(json!({
@@ -207,20 +225,31 @@ fn refusals(route: &Route) -> Vec<u16> {
     let writes = route.body.is_some();
     let writes_json = writes && !route.is_form;
     let takes = writes_json || route.paged || !route.query.is_empty() || !route.headers.is_empty();
+    // A person may name an account.
+    let (takes, found) = (
+        takes || route.acts(),
+        route.acts() || route.path.contains('{'),
+    );
     let conditional = route.headers.iter().any(|header| header.name == "If-Match");
     let scoped = matches!(route.access, Access::Scope(_));
     [
         (writes_json, problem::MALFORMED),
         (route.access != Access::Public, problem::UNAUTHORIZED),
-        (scoped, problem::FORBIDDEN),
-        (route.path.contains('{'), problem::NOT_FOUND),
+        (scoped || route.writes(), problem::FORBIDDEN),
+        (found, problem::NOT_FOUND),
         (true, problem::TIMEOUT),
         (conditional, problem::CHANGED_MEANWHILE),
         (writes, problem::TOO_LARGE),
         (writes_json, problem::UNSUPPORTED_MEDIA_TYPE),
         (takes, problem::INVALID_REQUEST),
-        (route.access != Access::Public, problem::TOO_MANY_REQUESTS),
-        (route.access != Access::Public, problem::UNAVAILABLE),
+        (
+            route.access != Access::Public || writes,
+            problem::TOO_MANY_REQUESTS,
+        ),
+        (
+            route.access != Access::Public || writes,
+            problem::UNAVAILABLE,
+        ),
     ]
     .into_iter()
     .filter_map(|(applies, of)| applies.then_some(of.status))

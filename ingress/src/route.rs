@@ -28,6 +28,10 @@ pub(crate) enum Access {
     Known,
     /// Whoever has a credential with this scope.
     Scope(Scope),
+    /// Whoever is logged in, for themselves and no account.
+    Person,
+    /// Whoever is logged in, even if the second factor is still due.
+    Session,
 }
 
 /// A parameter in the query string or a header.
@@ -126,6 +130,18 @@ impl Route {
         self
     }
 
+    /// For whoever is logged in.
+    pub(crate) fn person(mut self) -> Self {
+        self.access = Access::Person;
+        self
+    }
+
+    /// For whoever is logged in, even if the second factor is still due.
+    pub(crate) fn session(mut self) -> Self {
+        self.access = Access::Session;
+        self
+    }
+
     /// Takes a query parameter with values of `T`.
     pub(crate) fn query<T: JsonSchema>(mut self, name: &'static str, about: &'static str) -> Self {
         self.query.push(Parameter {
@@ -186,6 +202,16 @@ impl Route {
             content,
         });
         self
+    }
+
+    /// Whether it acts for an account.
+    pub(crate) fn acts(&self) -> bool {
+        matches!(self.access, Access::Known | Access::Scope(_))
+    }
+
+    /// Whether it changes something (RFC 9110 §9.2.1).
+    pub(crate) fn writes(&self) -> bool {
+        !self.method.is_safe()
     }
 
     /// Answers a call.

@@ -21,8 +21,8 @@ use crate::schema::States;
 use crate::staff_tickets::Overdue;
 use crate::{
     accounts, api_keys, audit_entries, credit_notes, docs, endings, health, invoice_items,
-    invoices, offerings, orders, place_order, raise_ticket, request_invoice, requests, resources,
-    staff_billing, staff_tickets, statements, ticket_items, tickets,
+    invoices, offerings, orders, people, place_order, raise_ticket, request_invoice, requests,
+    resources, staff_billing, staff_tickets, statements, ticket_items, tickets,
 };
 
 const KEY: &str = "Idempotency-Key";
@@ -42,6 +42,13 @@ impl Route {
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = of_accounts();
+    routes.extend(people::routes());
+    routes
+}
+
+/// The routes of everything but people.
+fn of_accounts() -> Vec<Route> {
     vec![
         Route::new(Method::POST, "/v1/orders", "placeOrder", place_order::place)
             .about("Orders resources.")

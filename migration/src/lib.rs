@@ -24,6 +24,7 @@ mod m20261123_000010_tickets;
 mod m20261123_000011_lines;
 mod m20261123_000012_endings;
 mod m20261123_000013_oauth;
+mod m20261123_000014_people;
 mod m20261123_000015_credit_notes;
 mod m20261123_000016_settlement;
 
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000011_lines::Migration),
             Box::new(m20261123_000012_endings::Migration),
             Box::new(m20261123_000013_oauth::Migration),
+            Box::new(m20261123_000014_people::Migration),
             Box::new(m20261123_000015_credit_notes::Migration),
             Box::new(m20261123_000016_settlement::Migration),
         ]

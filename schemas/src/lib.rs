@@ -14,6 +14,7 @@ pub mod document;
 pub mod email;
 pub mod event;
 pub mod invoice;
+pub mod link;
 pub mod message;
 pub mod order;
 pub mod problem;

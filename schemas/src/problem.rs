@@ -45,6 +45,10 @@ types! {
         "The message names no broker user that is a publisher, or one that was revoked.";
     FORBIDDEN = 403 "forbidden", "The credential does not allow this",
         "The credential is valid but lacks a scope or a role, or does not act for this account. Use one that may.";
+    CROSS_SITE = 403 "cross-site-request", "The request may come from another page",
+        "A request with a cookie that changes something says the token of the session in X-CSRF-Token, and comes from a page of this origin.";
+    SIGN_UP_CLOSED = 403 "sign-up-closed", "Nobody signs up here",
+        "Accounts are created by the seller, and people are invited. Ask the seller, or an owner of your account.";
     NOT_FOUND = 404 "not-found", "Not found",
         "It does not exist, or belongs to another account, which is the same to the caller.";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed", "Method not allowed",

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod attacks;
+mod contacts;
 mod contract;
 mod crash;
 mod credentials;
@@ -18,6 +19,7 @@ mod invoice;
 mod issuer_keys;
 mod limits;
 mod mail;
+mod members;
 mod oauth;
 mod oauth_forgeries;
 mod oauth_keys;
@@ -25,9 +27,12 @@ mod operations;
 mod order;
 mod partner;
 mod payment;
+mod people;
 mod provisioning;
 mod reconciling;
+mod second_factor;
 mod secrets;
+mod sessions;
 mod settle;
 mod ticket;
 mod token_endpoint;
@@ -38,6 +43,7 @@ use crate::support::suite::Suite;
 pub(crate) fn register(suite: &mut Suite) {
     accounts::register(suite);
     attacks::register(suite);
+    contacts::register(suite);
     contract::register(suite);
     crash::register(suite);
     credentials::register(suite);
@@ -54,6 +60,7 @@ pub(crate) fn register(suite: &mut Suite) {
     issuer_keys::register(suite);
     limits::register(suite);
     mail::register(suite);
+    members::register(suite);
     oauth::register(suite);
     oauth_forgeries::register(suite);
     oauth_keys::register(suite);
@@ -61,9 +68,12 @@ pub(crate) fn register(suite: &mut Suite) {
     order::register(suite);
     partner::register(suite);
     payment::register(suite);
+    people::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
+    second_factor::register(suite);
     secrets::register(suite);
+    sessions::register(suite);
     settle::register(suite);
     ticket::register(suite);
     token_endpoint::register(suite);

@@ -11,9 +11,10 @@ use reqwest::Method;
 use schemas::topology;
 use serde_json::json;
 
-use crate::support::client::small_server;
+use crate::support::client::{Session, small_server};
 use crate::support::database::texts;
 use crate::support::otlp;
+use crate::support::person::Authenticator;
 use crate::support::process::output;
 use crate::support::suite::Suite;
 use crate::support::system::{BOTH, Setup, System, World};
@@ -162,6 +163,7 @@ async fn secrets_are_nowhere(world: World) {
     }
     let wrong = format!("{text}.{}", signature.to_lowercase());
     assert_eq!(client.with_key(&wrong).get("/v1/orders").await.status, 401);
+    let link = somebody(&system, &mut search).await;
 
     let order = trouble(&system).await;
     let invoice = order["links"]["invoice"].as_str().unwrap();
@@ -197,6 +199,8 @@ async fn secrets_are_nowhere(world: World) {
         search.through("a mail", &decoded(&raw), "Nimbus");
     }
 
+    // The secret in a link is in the mail, and nowhere else.
+    search.secrets.push(("the link", link));
     // What is sent at the end counts too.
     for (name, process) in &system.processes {
         search.through(name, process.output().as_bytes(), "\"level\":\"DEBUG\"");
@@ -219,8 +223,9 @@ async fn secrets_are_nowhere(world: World) {
     let text = std::fs::read_to_string(&pepper).unwrap();
     search.secrets.push(("the pepper", text.trim().to_owned()));
     search.through("the database", &dump(&system).await, "Musterwerk");
+    let mails = system.folder().join("mails");
     for file in files(system.folder()) {
-        if file != pepper {
+        if file != pepper && !file.starts_with(&mails) {
             let bytes = std::fs::read(&file).unwrap();
             search.through(&file.display().to_string(), &bytes, "");
         }
@@ -231,6 +236,62 @@ async fn secrets_are_nowhere(world: World) {
         vhost.remove_user(&user(&system)).await;
     }
     system.finish_quietly().await;
+}
+
+/// Somebody logs in, wants a second factor and forgets the password: what they know is looked for from
+/// now on. Returns the secret in the link that they get.
+async fn somebody(system: &System, search: &mut Search) -> String {
+    let email = "ada@musterwerk.example";
+    let password = system.user(&system.account_id, email, "owner").await;
+    let ada = system.logged_in(email, &password).await;
+    let enrolment = json!({ "password": password });
+    let enrolled = ada.post_to("/v1/me/second-factor", enrolment).await.body;
+    let in_base_32 = enrolled["secret"].as_str().unwrap().to_owned();
+    let bytes = data_encoding::BASE32_NOPAD
+        .decode(in_base_32.as_bytes())
+        .unwrap();
+    let code = Authenticator::new(&in_base_32).code(0);
+    let path = "/v1/me/second-factor/confirmation";
+    let confirmed = ada.post_to(path, json!({ "code": code })).await;
+    assert_eq!(confirmed.status, 200, "{confirmed:?}");
+    let session = ada.keeping(&confirmed).refreshed().await;
+    let session = session.session().unwrap();
+    let cookie = |name: &str| {
+        let cookies = session.cookies.iter();
+        let mut values = cookies.filter_map(|pair| pair.split_once('='));
+        values
+            .find(|(found, _)| *found == name)
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    search.secrets.extend([
+        ("the password", password),
+        ("the session", cookie("session")),
+        ("the device", cookie("device")),
+        (
+            "the token against other pages",
+            session.csrf.clone().unwrap(),
+        ),
+        ("the second factor", in_base_32),
+        (
+            "the second factor in hex",
+            data_encoding::HEXLOWER.encode(&bytes),
+        ),
+        (
+            "a recovery code",
+            confirmed.body["recovery_codes"][0]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        ),
+    ]);
+    let nobody = system.client.with_session(Session::default());
+    nobody
+        .post_to("/v1/password-resets", json!({ "email": email }))
+        .await;
+    let token = system.link(email, "reset-password", 0).await;
+    token.split_once('.').unwrap().1.to_owned()
 }
 
 /// The secret part of a key.

@@ -7,12 +7,23 @@ use serde_json::{Value, json};
 
 use super::openapi;
 
-/// A client with an API key.
+/// A client with an API key, or with the session of a person.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     key: String,
+    session: Option<Session>,
+    /// The account that a person acts for.
+    account: Option<String>,
+}
+
+/// What the browser of a person knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Session {
+    /// Names and values.
+    pub(crate) cookies: Vec<String>,
+    pub(crate) csrf: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -72,6 +83,8 @@ impl Client {
             http,
             base: base.to_owned(),
             key: key.to_owned(),
+            session: None,
+            account: None,
         }
     }
 
@@ -79,6 +92,27 @@ impl Client {
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self {
             key: key.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same client as the browser of a person.
+    pub(crate) fn with_session(&self, session: Session) -> Self {
+        Self {
+            session: Some(session),
+            ..self.clone()
+        }
+    }
+
+    /// What the browser knows.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The same person, acting for an account.
+    pub(crate) fn acting_for(&self, account: &str) -> Self {
+        Self {
+            account: Some(account.to_owned()),
             ..self.clone()
         }
     }
@@ -93,12 +127,25 @@ impl Client {
         &self.base
     }
 
-    /// A request with the key, if there is one, to be completed.
+    /// A request with the key or the session, if there is one, to be completed.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match self.key.is_empty() {
+        let request = (self.http).request(method.clone(), format!("{}{path}", self.base));
+        let Some(session) = &self.session else {
+            return match self.key.is_empty() {
+                true => request,
+                false => request.bearer_auth(&self.key),
+            };
+        };
+        let mut request = match session.cookies.is_empty() {
             true => request,
-            false => request.bearer_auth(&self.key),
+            false => request.header("cookie", session.cookies.join("; ")),
+        };
+        if let Some(account) = &self.account {
+            request = request.header("account-id", account);
+        }
+        match &session.csrf {
+            Some(token) if !method.is_safe() => request.header("x-csrf-token", token),
+            _ => request,
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod oidc;
 pub(crate) mod openapi;
 pub(crate) mod otlp;
 pub(crate) mod partner;
+pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod suite;

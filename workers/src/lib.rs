@@ -32,6 +32,7 @@ use handlers::intake::Intake;
 
 pub use document::RendererKind;
 pub use mail::MailUrl;
+pub use mail::person::Links;
 
 /// What the pools work with.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Settings {
     pub simulated_provider_2: Url,
     /// Where mails about tickets go for the support. Nothing: they are seen in the lists alone.
     pub support: Option<String>,
+    /// How links to people are made; the `email` pool needs it.
+    pub links: Option<Links>,
     /// The broker users whose requests are believed to be for the account they name.
     pub trusted_publishers: Vec<String>,
     /// How long something may stand still before its step is sent again.
@@ -213,6 +216,10 @@ async fn start(
             mailer: mail::Mailer::new(&settings.mail)?,
             templates: mail::message::MailTemplates::new()?,
             support: settings.support.clone(),
+            links: settings
+                .links
+                .clone()
+                .context("links in mails need the pepper: set PEPPER_FILE")?,
         }),
         Pool::Ticket => {
             let support = settings.support.clone();

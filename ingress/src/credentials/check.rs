@@ -122,6 +122,7 @@ impl Keys {
             account_id: key.account_id,
             key_id: id.to_owned(),
             name: key.name.clone(),
+            person: None,
             scopes: key.scopes.clone(),
             networks: key.networks.clone(),
             expires_at: key.expires_at,

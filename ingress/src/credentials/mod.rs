@@ -2,17 +2,27 @@
 
 mod check;
 mod keys;
+mod passwords;
 mod pepper;
+mod roles;
+mod second_factor;
+mod sessions;
 
 pub use keys::{NewKey, create_key, list_keys, revoke_key, rotate_key, shown_id};
+pub use passwords::{NewPassword, Passwords};
 pub use pepper::Pepper;
 
 pub(crate) use check::Keys;
+pub(crate) use passwords::GivenPassword;
+pub(crate) use roles::scopes_of;
+pub(crate) use second_factor::SecondFactors;
+pub(crate) use sessions::{Acting, Cookies, Person, Sessions, accounts, end_others};
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use entity::api_key;
+use entity::membership::Role;
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -45,6 +55,10 @@ pub enum Scope {
     TicketsRead,
     /// Raise tickets and reply to them.
     TicketsWrite,
+    /// See who acts for the account, and who is invited to.
+    UsersRead,
+    /// Invite people who may do no more than this one, change and remove them.
+    UsersWrite,
     /// Of the seller's own people: see the tickets of every account and handle them.
     StaffTickets,
     /// Record payments, issue credit notes and withdraw invoices, of every account.
@@ -53,7 +67,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::OrdersWrite,
         Self::OrdersRead,
         Self::ResourcesRead,
@@ -66,6 +80,8 @@ impl Scope {
         Self::KeysWrite,
         Self::TicketsRead,
         Self::TicketsWrite,
+        Self::UsersRead,
+        Self::UsersWrite,
         Self::StaffTickets,
         Self::StaffBilling,
     ];
@@ -85,6 +101,8 @@ impl Scope {
             Self::KeysWrite => "keys:write",
             Self::TicketsRead => "tickets:read",
             Self::TicketsWrite => "tickets:write",
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
             Self::StaffTickets => "staff:tickets",
             Self::StaffBilling => "staff:billing",
         }
@@ -107,6 +125,8 @@ impl Scope {
             }
             Self::TicketsRead => "See tickets.",
             Self::TicketsWrite => "Raise tickets and reply to them.",
+            Self::UsersRead => "See who acts for the account.",
+            Self::UsersWrite => "Invite people who may do no more, change and remove them.",
             Self::StaffTickets => "Of the seller's own people: see and handle the tickets of all.",
             Self::StaffBilling => {
                 "Of the seller's own people: record payments, credit and withdraw invoices of all."
@@ -152,10 +172,12 @@ pub(crate) struct Caller {
     /// The kind of credential: `api_key`.
     pub(crate) kind: &'static str,
     pub(crate) account_id: Uuid,
-    /// The credential among those of its kind.
+    /// The credential among those of its kind: the id of the key, the client or the session.
     pub(crate) key_id: String,
-    /// What the key is called.
+    /// What the key or the person is called.
     pub(crate) name: String,
+    /// Who it is and as what, if it is a person and no key.
+    pub(crate) person: Option<(Uuid, Role)>,
     /// What it may do: scopes separated by blanks.
     pub(crate) scopes: String,
     /// From where it may be used. Empty: from everywhere.
@@ -166,7 +188,23 @@ pub(crate) struct Caller {
 impl Caller {
     /// Who acts, for the audit trail.
     pub(crate) fn actor(&self) -> String {
+        match self.person {
+            Some((user_id, _)) => format!("user {user_id}"),
+            None => self.credential(),
+        }
+    }
+
+    /// What they act with, for the audit trail.
+    pub(crate) fn credential(&self) -> String {
         format!("{} {}", self.kind, self.key_id)
+    }
+
+    /// Whether somebody with this role may do nothing that this credential may not. Only owners
+    /// make owners: a key may do as much, but is nobody.
+    pub(crate) fn may_give(&self, role: Role) -> bool {
+        let owner = matches!(self.person, Some((_, Role::Owner)));
+        let covers = scopes_of(role).into_iter().all(|scope| self.has(scope));
+        covers && (owner || role != Role::Owner)
     }
 
     /// Whether the credential has the scope.

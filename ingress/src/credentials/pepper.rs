@@ -1,5 +1,6 @@
-//! The pepper: a secret of the installation that is mixed into the hashes of API keys and is not in
-//! the database. Whoever reads the database, or writes to it, has no key that works.
+//! The pepper: a secret of the installation that is mixed into the hashes of API keys and passwords and
+//! is not in the database. Whoever reads the database, or writes to it, has no key that works. Other
+//! keys of the installation follow from it.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,6 +11,7 @@ use entity::{api_key, setting};
 use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use schemas::link::LinkKey;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseConnection, EntityTrait, Set};
 use sha2::{Digest, Sha256};
@@ -62,9 +64,15 @@ impl Pepper {
         HEXLOWER.encode(&self.mix(&Sha256::digest(secret)))
     }
 
-    /// A key of 256 bits for one purpose: HMAC-SHA-256 of its name.
+    /// A key of 256 bits for one purpose: HMAC-SHA-256 with the pepper as a pseudorandom function of its
+    /// name (NIST SP 800-108).
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
         self.mix(format!("derive: {purpose}").as_bytes())
+    }
+
+    /// The key that the secrets in the links of mails follow from.
+    pub fn link_key(&self) -> LinkKey {
+        LinkKey::new(self.derive("links"))
     }
 
     /// A hash of texts, in hex: with it a row counts, and nobody makes it who has the database alone.
@@ -166,4 +174,12 @@ fn make(path: &Path) -> anyhow::Result<Pepper> {
     };
     write().with_context(|| format!("write a pepper to {}", path.display()))?;
     read(path)?.with_context(|| format!("{} is gone again", path.display()))
+}
+
+#[cfg(test)]
+impl Pepper {
+    /// One that is no secret.
+    pub(super) fn of_tests() -> Self {
+        Self([7; 32])
+    }
 }

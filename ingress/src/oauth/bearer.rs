@@ -124,6 +124,7 @@ pub(super) fn is_plain(header: &Header, token_type: &str) -> bool {
 /// Who asks with a token of a client, or for one.
 pub(super) fn of_client(client: &Known, scopes: &str) -> Caller {
     Caller {
+        person: None,
         kind: "oauth_client",
         account_id: client.row.account_id,
         key_id: client.row.id.to_string(),

@@ -148,6 +148,7 @@ impl ForeignIssuers {
         let client = (*client).as_ref().ok_or_else(wrong)?;
         let scopes = token.scopes.as_ref();
         Ok(Caller {
+            person: None,
             kind: "foreign_client",
             account_id: client.account_id,
             key_id: format!("{} {}", token.issuer.id, token.client),

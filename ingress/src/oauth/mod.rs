@@ -28,9 +28,6 @@ use std::time::Duration;
 /// How access tokens are issued and checked.
 #[derive(Debug, Clone)]
 pub struct OAuthSettings {
-    /// Where the API is for its users, as an origin: the issuer and the audience of access tokens.
-    /// Unset: where this ingress listens, which is right for one alone.
-    pub public_url: Option<String>,
     /// How long an access token works.
     pub lifetime: Duration,
     /// When the keys of foreign issuers are fetched.

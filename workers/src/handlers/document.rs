@@ -17,14 +17,13 @@ use uuid::Uuid;
 
 use crate::billing::content::InvoiceContent;
 use crate::document::{Rendered, Renderer, TEMPLATE_VERSION};
-use crate::store::{self, catalog, documents, invoices, mails, stages};
+use crate::store::{self, documents, invoices, mails, stages};
 
 use super::{missing, permanent, show_failure};
 
 const ISSUED_AGAIN: Duration = Duration::from_secs(5);
-/// The mail that delivers an invoice, and why it is sent.
+/// The mail that delivers an invoice.
 const TEMPLATE: &str = "invoice";
-const PURPOSE: &str = "delivery";
 
 /// Consumes `document.render.v1`.
 pub(crate) struct RenderDocument {
@@ -126,14 +125,6 @@ impl RenderDocument {
             renderer_version,
             created_at: Utc::now(),
         };
-        let account = catalog::account(&self.db, invoice.account_id)
-            .await
-            .context("find the account")?;
-        let recipient = account
-            .and_then(|account| account.email)
-            .unwrap_or_default();
-        let delivery = delivery(id, invoice, &recipient, &content.seller.email);
-
         let transaction = store::begin(&self.db).await?;
         // What was withdrawn meanwhile is not sent any more.
         let current = invoices::lock(&transaction, invoice.id).await;
@@ -141,13 +132,21 @@ impl RenderDocument {
         if current.is_none_or(|current| current.state == InvoiceState::Voided) {
             return Ok(());
         }
-        // Another delivery of this message may have been faster: then its bytes count.
-        documents::insert(&transaction, document)
+        // Another delivery of this message may have been faster: then its bytes count, and whom it
+        // has planned to mail them to. The account may have other contacts by now.
+        let ours = documents::insert(&transaction, document)
             .await
             .context("store the document")?;
-        mails::insert(&transaction, delivery)
-            .await
-            .context("plan the delivery")?;
+        if ours {
+            let recipients = mails::invoice_recipients(&transaction, invoice.account_id).await;
+            for (address, purpose) in recipients.context("find who gets it")? {
+                let to = Recipient { address, purpose };
+                let delivery = delivery(id, invoice, to, &content.seller.email);
+                mails::insert(&transaction, delivery)
+                    .await
+                    .context("plan the delivery")?;
+            }
+        }
         stages::done(&transaction, invoice.id, stages::RENDER).await?;
         stages::pending(&transaction, invoice.id, stages::DELIVER).await?;
         transaction.commit().await.context("store the document")?;
@@ -155,13 +154,19 @@ impl RenderDocument {
     }
 }
 
+/// Who gets an invoice, and why.
+struct Recipient {
+    address: String,
+    purpose: &'static str,
+}
+
 fn delivery(
     document_id: Uuid,
     invoice: &invoice::Model,
-    recipient: &str,
+    to: Recipient,
     sender: &str,
 ) -> email_delivery::Model {
-    let id = mails::delivery_id(document_id, TEMPLATE, PURPOSE, recipient);
+    let id = mails::delivery_id(document_id, TEMPLATE, to.purpose, &to.address);
     let domain = sender
         .rsplit_once('@')
         .map_or("customer-flow.invalid", |(_, domain)| domain);
@@ -173,8 +178,8 @@ fn delivery(
         document_id: Some(document_id),
         account_id: invoice.account_id,
         template: TEMPLATE.to_owned(),
-        purpose: PURPOSE.to_owned(),
-        recipient: recipient.to_owned(),
+        purpose: to.purpose.to_owned(),
+        recipient: to.address,
         message_id: format!("<{id}@{domain}>"),
         state: DeliveryState::Queued,
         attempts: 0,

@@ -7,25 +7,25 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use broker::{Envelope, Failure, Handled, Handler, Next, crash_point};
+use broker::{Failure, Handled, Handler, Next, crash_point};
 use chrono::Utc;
-use entity::document;
 use entity::email_delivery::{self, DeliveryState};
 use entity::invoice::InvoiceKind;
+use lettre::address::Envelope;
 use schemas::email::EmailSend;
 use schemas::event::InvoiceDelivered;
 use schemas::topology::{self, WorkQueue};
 use sea_orm::DatabaseConnection;
 use tracing::Instrument;
 
-use crate::billing::content::InvoiceContent;
-use crate::mail::message::{InvoiceMail, MailTemplates};
-use crate::mail::ticket::TicketMail;
+use crate::mail::message::MailTemplates;
+use crate::mail::person::Links;
 use crate::mail::{MailError, Mailer};
 use crate::store::mails::Ended;
-use crate::store::{self, catalog, documents, invoices, mails, stages, tickets};
+use crate::store::{self, invoices, mails, stages, tickets};
 
-use super::{missing, permanent, show_failure};
+use super::compose::alone;
+use super::{missing, show_failure};
 
 /// How long everything before the body may take, and how long another worker waits when this one
 /// dies before the body.
@@ -41,6 +41,8 @@ pub(crate) struct SendEmail {
     pub(crate) templates: MailTemplates,
     /// Where answers to mails about tickets go.
     pub(crate) support: Option<String>,
+    /// How links to people are made.
+    pub(crate) links: Links,
 }
 
 impl Handler for SendEmail {
@@ -50,7 +52,7 @@ impl Handler for SendEmail {
         topology::EMAIL
     }
 
-    async fn handle(&self, message: &Envelope<EmailSend>) -> Handled {
+    async fn handle(&self, message: &broker::Envelope<EmailSend>) -> Handled {
         let id = message.body.delivery_id;
         let found = mails::find(&self.db, id).await.context("find the mail")?;
         let delivery = found.ok_or_else(|| missing("mail", id))?;
@@ -71,7 +73,7 @@ impl Handler for SendEmail {
         }
     }
 
-    async fn failed(&self, message: &Envelope<EmailSend>, error: &str, next: Next) {
+    async fn failed(&self, message: &broker::Envelope<EmailSend>, error: &str, next: Next) {
         if let Ok(Some(delivery)) = mails::find(&self.db, message.body.delivery_id).await {
             show_failure(&self.db, delivery.subject_id, stages::DELIVER, error, next).await;
         }
@@ -93,9 +95,10 @@ impl SendEmail {
         }
         let message = match delivery.template.as_str() {
             tickets::mailing::TEMPLATE => self.compose_ticket(delivery).await?,
+            mails::PERSON | mails::INVITATION => self.compose_person(delivery).await?,
             _ => self.compose_invoice(delivery).await?,
         };
-        let (envelope, body) = (message.envelope().clone(), message.formatted());
+        let (envelope, body) = (alone(&message, delivery)?, message.formatted());
 
         let transaction = store::begin(&self.db).await?;
         let Some(fence) = mails::claim(&transaction, delivery, LEASE)
@@ -124,7 +127,7 @@ impl SendEmail {
         &self,
         delivery: &email_delivery::Model,
         fence: i64,
-        envelope: &lettre::address::Envelope,
+        envelope: &Envelope,
         body: &[u8],
     ) -> Result<(), Failure> {
         let begin = self.mailer.begin(envelope, &delivery.message_id);
@@ -151,73 +154,6 @@ impl SendEmail {
             Ok(reply) => self.sent(delivery, fence, &reply).await,
             Err(error) => self.not_sent(delivery, fence, error).await,
         }
-    }
-
-    async fn compose_invoice(
-        &self,
-        delivery: &email_delivery::Model,
-    ) -> Result<lettre::Message, Failure> {
-        let document = self.document(delivery).await?;
-        let invoice = invoices::find(&self.db, delivery.subject_id)
-            .await
-            .context("find the invoice")?;
-        let invoice = invoice.ok_or_else(|| missing("invoice", delivery.subject_id))?;
-        let content: InvoiceContent = serde_json::from_str(&invoice.content).map_err(|error| {
-            permanent(
-                "unreadable_content",
-                anyhow!("the content of the invoice: {error}"),
-            )
-        })?;
-        let mail = InvoiceMail {
-            content: &content,
-            recipient: &delivery.recipient,
-            message_id: &delivery.message_id,
-            pdf: document.bytes,
-        };
-        self.templates
-            .invoice(mail)
-            .map_err(|error| permanent("unsendable", error))
-    }
-
-    async fn document(&self, delivery: &email_delivery::Model) -> Result<document::Model, Failure> {
-        let id = delivery.document_id.unwrap_or_default();
-        let document = documents::find(&self.db, id).await;
-        let document = document.context("find the document")?;
-        document.ok_or_else(|| missing("document", id))
-    }
-
-    async fn compose_ticket(
-        &self,
-        delivery: &email_delivery::Model,
-    ) -> Result<lettre::Message, Failure> {
-        let db = &self.db;
-        let (ticket, said) = (delivery.story_id, delivery.subject_id);
-        let ticket = tickets::find(db, ticket).await.context("find the ticket")?;
-        let ticket = ticket.ok_or_else(|| missing("ticket", delivery.story_id))?;
-        let talk = tickets::talk(db, ticket.id).await;
-        let talk = talk.context("find what was said")?;
-        let position = talk.iter().position(|message| message.id == said);
-        let position = position.ok_or_else(|| missing("message", said))?;
-        let (before, rest) = talk.split_at(position);
-        let before = mails::thread(db, before, &delivery.purpose).await;
-        let account = catalog::account(db, ticket.account_id).await;
-        let account = account.context("find the account")?;
-        let account = account.ok_or_else(|| missing("account", ticket.account_id))?;
-        let issuer = invoices::issuer(db).await.context("find the seller")?;
-        let mail = TicketMail {
-            said: rest.first().context("the message is gone")?,
-            ticket: &ticket,
-            account: &account,
-            issuer: &issuer.context("there is no seller")?,
-            to_support: delivery.purpose == tickets::mailing::SUPPORT,
-            recipient: &delivery.recipient,
-            message_id: &delivery.message_id,
-            before: before.context("find the thread")?,
-            reply_to: self.support.as_deref(),
-        };
-        self.templates
-            .ticket(mail)
-            .map_err(|error| permanent("unsendable", error))
     }
 
     /// Somebody else holds the mail.
@@ -342,10 +278,10 @@ impl SendEmail {
 
     async fn follow_ups(
         &self,
-        message: &Envelope<EmailSend>,
+        message: &broker::Envelope<EmailSend>,
         delivery: &email_delivery::Model,
     ) -> Handled {
-        if delivery.template == tickets::mailing::TEMPLATE {
+        if delivery.document_id.is_none() {
             return Ok(Vec::new());
         }
         let invoice = invoices::find(&self.db, delivery.subject_id).await;

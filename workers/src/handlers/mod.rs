@@ -1,6 +1,7 @@
 //! The handlers, one a file.
 
 pub(crate) mod billing;
+mod compose;
 pub(crate) mod document;
 pub(crate) mod email;
 pub(crate) mod ending;

@@ -33,7 +33,10 @@ struct MailView {
 /// A mail to be composed.
 pub(crate) struct InvoiceMail<'a> {
     pub(crate) content: &'a InvoiceContent,
-    pub(crate) recipient: &'a str,
+    /// Whom it is for.
+    pub(crate) to: Vec<&'a str>,
+    /// Who gets a copy.
+    pub(crate) cc: Vec<&'a str>,
     pub(crate) message_id: &'a str,
     pub(crate) pdf: Vec<u8>,
 }
@@ -60,6 +63,11 @@ impl MailTemplates {
                 include_str!("../../templates/mail/ticket.html.hbs"),
                 include_str!("../../templates/mail/ticket.txt.hbs"),
             ),
+            (
+                "person",
+                include_str!("../../templates/mail/person.html.hbs"),
+                include_str!("../../templates/mail/person.txt.hbs"),
+            ),
         ] {
             html.register_template_string(name, in_html)
                 .with_context(|| format!("read the HTML template of the {name} mail"))?;
@@ -79,9 +87,15 @@ impl MailTemplates {
         let seller = &mail.content.seller;
         let name = format!("{}.pdf", file_name(&mail.content.number));
         let pdf = Attachment::new(name).body(mail.pdf, ContentType::parse("application/pdf")?);
-        Message::builder()
-            .from(mailbox(&seller.address.name, &seller.email)?)
-            .to(mailbox(&mail.content.buyer.address.name, mail.recipient)?)
+        let mut message = Message::builder().from(mailbox(&seller.address.name, &seller.email)?);
+        let buyer = &mail.content.buyer.address.name;
+        for address in mail.to {
+            message = message.to(mailbox(buyer, address)?);
+        }
+        for address in mail.cc {
+            message = message.cc(mailbox(buyer, address)?);
+        }
+        message
             .subject(plain(&view.subject))
             .message_id(Some(mail.message_id.to_owned()))
             // Nobody's out-of-office shall answer to an invoice (RFC 3834 §5).
@@ -215,7 +229,8 @@ fn contact(content: &InvoiceContent) -> Vec<String> {
 /// A mailbox whose display name cannot hurt: lettre panics on control characters in one.
 pub(super) fn mailbox(name: &str, address: &str) -> anyhow::Result<Mailbox> {
     let address: Address = address.parse().context("read the mail address")?;
-    Ok(Mailbox::new(Some(plain(name)), address))
+    let name = Some(plain(name)).filter(|name| !name.is_empty());
+    Ok(Mailbox::new(name, address))
 }
 
 /// The text without control characters, which could end a header.
@@ -248,7 +263,8 @@ mod tests {
         change(&mut content);
         let mail = InvoiceMail {
             content: &content,
-            recipient: "buyer@example.com",
+            to: vec!["buyer@example.com"],
+            cc: vec![],
             message_id: "<1@flow>",
             pdf: b"%PDF-1.7".to_vec(),
         };

@@ -1,4 +1,4 @@
-//! Mail: what it says ([`message`], [`ticket`]), and how it leaves ([`smtp`] or [`folder`]).
+//! Mail: what it says ([`message`], [`ticket`], [`person`]), and how it leaves ([`smtp`] or [`folder`]).
 //!
 //! Sending has two halves with a commit between them. Up to the answer to `DATA` nothing is
 //! accepted and everything may be repeated. Once the body goes out only the answer tells whether
@@ -6,6 +6,7 @@
 
 mod folder;
 pub(crate) mod message;
+pub(crate) mod person;
 mod smtp;
 pub(crate) mod ticket;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use broker::{Failure, Handled, Handler, Next};
+use schemas::link::LinkKey;
 use schemas::topology::{PROVIDER_SIMULATED, Pool};
 use sea_orm::DatabaseConnection;
 
@@ -12,6 +13,7 @@ use super::post::Post;
 use crate::document::Renderer;
 use crate::handlers::intake::Intake;
 use crate::handlers::{document, email, invoice, order, provision};
+use crate::mail::person::Links;
 use crate::mail::{Mailer, message::MailTemplates};
 use crate::provider::Provider;
 
@@ -53,6 +55,10 @@ impl Workers {
                 mailer: Mailer::Fake(post),
                 templates: MailTemplates::new().unwrap(),
                 support: None,
+                links: Links {
+                    key: LinkKey::new([0; 32]),
+                    public_url: "http://127.0.0.1:8080".parse().unwrap(),
+                },
             }),
         }
     }

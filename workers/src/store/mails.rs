@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use entity::account_contact::{self, Field};
 use entity::email_delivery::{self, DeliveryState};
 use entity::ticket_message;
 use sea_orm::sea_query::Expr;
@@ -14,6 +15,13 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{catalog, now_ms, parked, stages};
+
+/// Why the mail with an invoice is sent: it is for somebody, or they get a copy.
+pub(crate) const DELIVERY: &str = "delivery";
+pub(crate) const COPY: &str = "copy";
+/// The texts of mails to people.
+pub(crate) const PERSON: &str = "person";
+pub(crate) const INVITATION: &str = "invitation";
 
 /// The states that only a person can change.
 const HELD: [DeliveryState; 3] = [
@@ -51,6 +59,40 @@ pub(crate) async fn of_document(
         .order_by_asc(email_delivery::Column::Recipient)
         .all(db)
         .await
+}
+
+/// Whom the invoices of an account go to, and why: the contacts; without one that they are for, the
+/// address of the account, which may be empty.
+pub(crate) async fn invoice_recipients(
+    db: &impl ConnectionTrait,
+    account_id: Uuid,
+) -> Result<Vec<(String, &'static str)>, DbErr> {
+    let contacts = account_contact::Entity::find()
+        .filter(account_contact::Column::AccountId.eq(account_id))
+        .order_by_asc(account_contact::Column::EmailKey)
+        .all(db)
+        .await?;
+    let purpose = |field: Field| match field {
+        Field::To => DELIVERY,
+        Field::Cc => COPY,
+    };
+    let gets = |contact: &account_contact::Model| {
+        contact
+            .kinds
+            .split_whitespace()
+            .any(|kind| kind == "invoice")
+    };
+    let mut recipients: Vec<_> = contacts
+        .into_iter()
+        .filter(gets)
+        .map(|contact| (contact.email, purpose(contact.field)))
+        .collect();
+    if !recipients.iter().any(|(_, purpose)| *purpose == DELIVERY) {
+        let account = catalog::account(db, account_id).await?;
+        let address = account.and_then(|account| account.email);
+        recipients.insert(0, (address.unwrap_or_default(), DELIVERY));
+    }
+    Ok(recipients)
 }
 
 /// The mails that tell of an invoice, or of something that was said in a ticket.

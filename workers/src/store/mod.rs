@@ -1,7 +1,7 @@
 //! Every query of the workers, as functions over a connection or a transaction.
 //!
-//! Locks are taken in one order: order, resource, invoice, number series, ticket, stage. Transactions are short
-//! and hold nothing remote.
+//! Locks are taken in one order: account, order, resource, invoice, number series, ticket, stage.
+//! Transactions are short and hold nothing remote.
 
 pub mod catalog;
 pub mod discrepancies;
@@ -11,6 +11,7 @@ pub mod mails;
 pub mod orders;
 pub mod parked;
 pub mod payments;
+pub(crate) mod people;
 pub mod publishers;
 pub(crate) mod requests;
 pub mod resources;

@@ -320,7 +320,7 @@ async fn methods_and_headers_are_those_of_http(world: World) {
 
     for (path, methods) in [
         ("/v1/orders", "GET, HEAD, OPTIONS, POST"),
-        ("/v1/invoices", "GET, HEAD, OPTIONS"),
+        ("/v1/statements", "GET, HEAD, OPTIONS"),
         ("/healthz", "GET, HEAD, OPTIONS"),
     ] {
         let options = client.send(client.request(Method::OPTIONS, path)).await;

@@ -240,6 +240,7 @@ async fn nobody_gives_beyond(world: World) {
         "users:read",
         "users:write",
         "invoices:read",
+        "invoices:write",
         "account:read",
         "account:write",
     ];

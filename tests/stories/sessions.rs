@@ -132,7 +132,12 @@ async fn somebody_logs_in_and_out(world: World) {
 }
 
 async fn a_request_of_another_page_changes_nothing(world: World) {
-    let system = System::start(world).await;
+    let public = ("PUBLIC_URL".to_owned(), "http://127.0.0.1:8080".to_owned());
+    let setup = Setup {
+        environment: vec![public],
+        ..Setup::default()
+    };
+    let system = System::start_with(world, setup).await;
     let password = system.user(&system.account_id, ADA, "owner").await;
     let ada = system.logged_in(ADA, &password).await;
     let session = ada.session().unwrap().clone();

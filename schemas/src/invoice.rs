@@ -28,7 +28,6 @@ pub fn invoice_id(cause: Uuid) -> Uuid {
 
 /// What an account asks for; the body of `POST /v1/invoices`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "InvoiceRequest")]
 pub struct InvoiceAsk {
     /// The caller's own reference, unique per account. It is printed on the invoice.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -109,8 +109,9 @@ impl SettleInvoice {
         let today = now.at.with_timezone(&zone.0).date_naive();
         let mut settled = Vec::new();
         for resource in resources {
-            let until = resource.terminated_at.unwrap_or(row.requested_at);
-            let until = until.min(row.requested_at);
+            // An ingress whose clock is ahead invoices nothing of the future.
+            let asked = row.requested_at.min(now.at);
+            let until = resource.terminated_at.unwrap_or(asked).min(asked);
             let said = readings
                 .iter()
                 .filter(|said| said.resource_id == resource.id);

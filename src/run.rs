@@ -14,9 +14,7 @@ use workers::{MailUrl, RendererKind};
 
 use crate::database;
 use crate::seed::{self, Seeded};
-use crate::settings::{
-    BrokerArgs, DataFolder, Database, Http, PUBLIC_URL, PepperFile, Work, mail_address,
-};
+use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work, mail_address};
 use crate::{ingress as ingress_command, shutdown};
 
 /// Options of `flow run`.
@@ -171,6 +169,7 @@ impl System {
                 url
             }
         };
+        let api: Url = format!("http://{}", self.listener.local_addr()?).parse()?;
         let work = Work {
             mail_url: self.mail_url,
             renderer: self.renderer,
@@ -179,12 +178,10 @@ impl System {
             simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
             support_email: self.support_email,
-            public_url: (self.http.public_url.clone())
-                .unwrap_or_else(|| PUBLIC_URL.parse().expect("it is a URL")),
+            public_url: self.http.public_url.clone().unwrap_or_else(|| api.clone()),
             trusted_publishers: Vec::new(),
         };
         let settings = work.settings(db.clone(), &broker, Some(&pepper));
-        let api = format!("http://{}", self.listener.local_addr()?).parse()?;
         let publisher = settings.publisher.clone();
         let http = self.http.settings(db.clone(), publisher, pepper.clone());
         let running = tokio::spawn(async move {

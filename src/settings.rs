@@ -151,7 +151,7 @@ impl Work {
 }
 
 const LISTEN: &str = "127.0.0.1:8080";
-pub(crate) const PUBLIC_URL: &str = "http://127.0.0.1:8080";
+const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 const KEY_RATE: u32 = 500;
 const ACCOUNT_RATE: u32 = 1000;
 

@@ -248,6 +248,12 @@ async fn recorded_payments(world: World) {
         .await
         .body;
     assert_eq!(found["items"][0]["id"], invoice["id"], "{found}");
+    let path = format!("/v1/staff/invoices/{}", invoice["id"].as_str().unwrap());
+    let shown = staff.get(&path).await.body;
+    assert_eq!(
+        (&shown["number"], &shown["lines"]),
+        (&invoice["number"], &invoice["lines"])
+    );
     let pay = |amount: &str, reference: &str| json!({ "amount": amount, "received_on": "2026-11-23", "reference": reference });
     let done = ask(&staff, &invoice, "payments", &pay("10", "a")).await;
     assert_eq!(done["status"], "done", "{done}");

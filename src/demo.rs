@@ -16,7 +16,7 @@ use workers::{MailUrl, RendererKind};
 
 use crate::run::System;
 use crate::seed;
-use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile};
+use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, ReminderDays};
 
 /// How long an order may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,6 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         renderers: None,
         reconcile_after: 60,
         support_email: None,
+        reminder_days: ReminderDays(Vec::new()),
         simulated_provider_url: None,
         data,
     };

@@ -14,7 +14,10 @@ use workers::{MailUrl, RendererKind};
 
 use crate::database;
 use crate::seed::{self, Seeded};
-use crate::settings::{BrokerArgs, DataFolder, Database, Http, PepperFile, Work, mail_address};
+use crate::settings::{
+    BrokerArgs, DataFolder, Database, Http, PepperFile, REMINDER_DAYS, ReminderDays, Work, days,
+    mail_address,
+};
 use crate::{ingress as ingress_command, shutdown};
 
 /// Options of `flow run`.
@@ -53,6 +56,9 @@ pub(crate) struct Args {
     /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
     #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
     support_email: Option<EmailAddress>,
+    /// How many days after the due date an invoice is reminded of, level by level: 3,14,28. Empty: never.
+    #[arg(long, env = "REMINDER_DAYS", default_value = REMINDER_DAYS, value_parser = days)]
+    reminder_days: ReminderDays,
     /// Multiplies the delays of the retry ladder. For tests and trials.
     #[arg(long, env = "RETRY_SCALE", default_value_t = 1.0, hide = true)]
     retry_scale: f64,
@@ -72,6 +78,7 @@ pub(crate) struct System {
     pub(crate) simulated_provider_url: Option<Url>,
     pub(crate) reconcile_after: u64,
     pub(crate) support_email: Option<EmailAddress>,
+    pub(crate) reminder_days: ReminderDays,
 }
 
 /// A system that is starting: what it created at its first start, and the address of its API.
@@ -108,6 +115,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         simulated_provider_url: args.simulated_provider_url,
         reconcile_after: args.reconcile_after,
         support_email: args.support_email,
+        reminder_days: args.reminder_days,
         data,
     };
     let started = system.start(shutdown).await?;
@@ -178,6 +186,7 @@ impl System {
             simulated_provider_2_url: None,
             reconcile_after: self.reconcile_after,
             support_email: self.support_email,
+            reminder_days: self.reminder_days,
             public_url: self.http.public_url.clone().unwrap_or_else(|| api.clone()),
             trusted_publishers: Vec::new(),
         };

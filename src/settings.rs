@@ -104,6 +104,9 @@ pub(crate) struct Work {
     /// Where mails about tickets go for the support. Unset: tickets are seen in the lists alone.
     #[arg(long, env = "SUPPORT_EMAIL", value_parser = mail_address)]
     pub(crate) support_email: Option<EmailAddress>,
+    /// How many days after the due date an invoice is reminded of, level by level: 3,14,28. Empty: never.
+    #[arg(long, env = "REMINDER_DAYS", default_value = REMINDER_DAYS, value_parser = days)]
+    pub(crate) reminder_days: ReminderDays,
     /// Where people reach the API and its pages: links in mails lead there.
     #[arg(long, env = "PUBLIC_URL", default_value = PUBLIC_URL, value_parser = public_url)]
     pub(crate) public_url: Url,
@@ -143,6 +146,7 @@ impl Work {
                 key: pepper.link_key(),
                 public_url: self.public_url.clone(),
             }),
+            reminder_days: self.reminder_days.0.clone(),
             trusted_publishers,
             reconcile_after: Duration::from_secs(self.reconcile_after),
             concurrency: None,
@@ -152,6 +156,32 @@ impl Work {
 
 const LISTEN: &str = "127.0.0.1:8080";
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
+/// When an invoice is reminded of, without any option.
+pub(crate) const REMINDER_DAYS: &str = "3,14,28";
+
+/// Days after the due date, growing.
+#[derive(Debug, Clone)]
+pub(crate) struct ReminderDays(pub(crate) Vec<u32>);
+
+/// Reads days that grow.
+pub(crate) fn days(text: &str) -> Result<ReminderDays, String> {
+    let wrong = |_| "must be days that grow: 3,14,28".to_owned();
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let days: Vec<u32> = words
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    let grows = days.windows(2).all(|pair| pair[0] < pair[1]);
+    let fits = days.len() <= 9 && days.iter().all(|days| *days <= 3650);
+    match grows && fits {
+        true => Ok(ReminderDays(days)),
+        false => Err("must be days that grow: 3,14,28".to_owned()),
+    }
+}
+
 const KEY_RATE: u32 = 500;
 const ACCOUNT_RATE: u32 = 1000;
 

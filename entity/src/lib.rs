@@ -29,6 +29,7 @@ pub mod provider_account;
 pub mod publisher;
 pub mod publisher_account;
 pub mod recovery_code;
+pub mod reminder;
 pub mod request;
 pub mod resource;
 pub mod session;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use entity::email_delivery::{self, DeliveryState};
 use entity::invoice::{self, InvoiceState, PaymentState};
-use entity::{invoice_line, payment};
+use entity::{invoice_line, payment, reminder};
 use schemars::JsonSchema;
 use schemas::values::{Currency, Money};
 use serde::Serialize;
@@ -61,6 +61,29 @@ pub(crate) struct InvoiceDetails {
     pub(crate) parts: Parts,
     pub(crate) payments: Vec<PaymentItem>,
     pub(crate) credit_notes: Vec<CreditLink>,
+    /// When it was reminded of, since it was not paid in time.
+    pub(crate) reminders: Vec<ReminderItem>,
+}
+
+/// A reminder of an invoice.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Reminder")]
+pub(crate) struct ReminderItem {
+    /// How often with this one, from 1.
+    level: i32,
+    sent_on: NaiveDate,
+    /// What was to be paid then.
+    open: Option<Money>,
+}
+
+impl ReminderItem {
+    pub(crate) fn of(reminder: &reminder::Model, currency: &str) -> Self {
+        Self {
+            level: reminder.level,
+            sent_on: reminder.sent_on,
+            open: money(reminder.open_minor, currency),
+        }
+    }
 }
 
 /// What is on a document and where it is.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{NaiveDate, Utc};
 use entity::invoice::{self, InvoiceKind, InvoiceState, PaymentState};
-use entity::{document, email_delivery, invoice_line, issuer, payment, stage};
+use entity::{document, email_delivery, invoice_line, issuer, payment, reminder, stage};
 use schemas::values::TimeZone;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::export;
 use crate::fields::Fields;
 use crate::invoice_items::{
-    CreditLink, DocumentItem, InvoiceDetails, InvoiceItem, Parts, Settled, delivery_item, item,
-    line_item, payment_item,
+    CreditLink, DocumentItem, InvoiceDetails, InvoiceItem, Parts, ReminderItem, Settled,
+    delivery_item, item, line_item, payment_item,
 };
 use crate::orders::stage_items;
 use crate::page::{Page, PageRequest};
@@ -151,11 +151,19 @@ pub(crate) async fn details(
         .order_by_asc(invoice::Column::Sequence)
         .all(db)
         .await?;
+    let reminders = reminder::Entity::find()
+        .filter(reminder::Column::InvoiceId.eq(invoice.id))
+        .order_by_asc(reminder::Column::Level)
+        .all(db)
+        .await?;
+    let reminded = |reminder| ReminderItem::of(reminder, &invoice.currency);
+    let reminders = reminders.iter().map(reminded).collect();
     let parts = parts(db, &invoice).await?;
     let items = items(db, std::slice::from_ref(&invoice)).await?;
     Ok(InvoiceDetails {
         credit_notes: credit_notes.iter().map(CreditLink::of).collect(),
         payments: payments.into_iter().map(payment_item).collect(),
+        reminders,
         parts,
         invoice: items(invoice),
     })

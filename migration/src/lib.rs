@@ -27,6 +27,7 @@ mod m20261123_000013_oauth;
 mod m20261123_000014_people;
 mod m20261123_000015_credit_notes;
 mod m20261123_000016_settlement;
+mod m20261123_000017_reminders;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000014_people::Migration),
             Box::new(m20261123_000015_credit_notes::Migration),
             Box::new(m20261123_000016_settlement::Migration),
+            Box::new(m20261123_000017_reminders::Migration),
         ]
     }
 }

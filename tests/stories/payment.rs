@@ -1,13 +1,15 @@
 //! Payments: recorded once, never more than is owed, never changed.
 
-use sea_orm::ConnectionTrait;
+use chrono::{TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value, json};
 
 use crate::support::client::small_server;
 use crate::support::database::{number, texts};
 use crate::support::process::try_flow;
 use crate::support::suite::Suite;
-use crate::support::system::{BOTH, System, World};
+use crate::support::system::{BOTH, Setup, System, World};
+use crate::support::wait::eventually;
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -16,10 +18,93 @@ pub(crate) fn register(suite: &mut Suite) {
         an_invoice_is_paid_in_parts,
     );
     suite.story(
+        "an_invoice_that_is_not_paid_is_reminded_of_once_at_each_level",
+        &BOTH,
+        reminded_of,
+    );
+    suite.story(
         "the_same_payment_at_the_same_time_counts_once",
         &BOTH,
         the_same_payment_at_the_same_time,
     );
+}
+
+/// Lets an invoice be due so many days ago, as if they had passed since.
+async fn days_pass(system: &System, days: i64) {
+    let db = system.db().await;
+    let (off, on) = match db.get_database_backend() {
+        DbBackend::Postgres => (
+            "ALTER TABLE invoice DISABLE TRIGGER USER",
+            "ALTER TABLE invoice ENABLE TRIGGER USER",
+        ),
+        _ => ("DROP TRIGGER invoice_issued_update", "SELECT 1"),
+    };
+    db.execute_unprepared(off).await.ok();
+    let day = Utc::now().date_naive() - TimeDelta::days(days);
+    let sql = format!("UPDATE invoice SET due_date = '{day}'");
+    db.execute_unprepared(&sql).await.unwrap();
+    db.execute_unprepared(on).await.unwrap();
+}
+
+async fn reminded_of(world: World) {
+    let setup = Setup {
+        environment: vec![("REMINDER_DAYS".to_owned(), "3,14,28".to_owned())],
+        ..Setup::default()
+    };
+    let system = System::start_with(world, setup).await;
+    let (number, path) = invoice(&system, "k1").await;
+    let levels = async || {
+        let reminders = system.client.get(&path).await.body["reminders"].clone();
+        let levels = reminders.as_array().unwrap().iter();
+        levels
+            .map(|one| one["level"].as_i64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let mails = async |count: usize| {
+        eventually("the reminder to arrive", async || {
+            let mails = system.mail.accepted().await;
+            (mails.len() == count).then_some(mails)
+        })
+        .await
+    };
+    assert_eq!(levels().await, Vec::<i64>::new());
+    record(&system, &number, &["--amount", "7.73", "--reference", "a"])
+        .await
+        .unwrap();
+    days_pass(&system, 4).await;
+    let sent = mails(2).await;
+    let mail = std::fs::read_to_string(system.folder().join(&sent[1].file)).unwrap();
+    assert!(
+        mail.contains("Zahlungserinnerung") && mail.contains("10,00"),
+        "{mail}"
+    );
+    assert!(
+        mail.contains(&format!("filename=\"{number}.pdf\"")),
+        "{mail}"
+    );
+    assert_eq!(levels().await, [1]);
+    // Who was away for long is reminded once, and urged.
+    days_pass(&system, 30).await;
+    mails(3).await;
+    assert_eq!(levels().await, [1, 3]);
+    // Another one that is paid is not reminded of.
+    let (second, other) = invoice(&system, "k2").await;
+    record(&system, &second, &["--amount", "17.73", "--reference", "b"])
+        .await
+        .unwrap();
+    days_pass(&system, 40).await;
+    let (third, _) = invoice(&system, "k3").await;
+    days_pass(&system, 40).await;
+    mails(6).await;
+    assert_eq!(system.client.get(&other).await.body["reminders"], json!([]));
+    let db = system.db().await;
+    let reminded =
+        "SELECT i.number FROM reminder r JOIN invoice i ON i.id = r.invoice_id ORDER BY 1";
+    assert_eq!(
+        texts(&db, reminded).await,
+        [number.as_str(), &number, &third]
+    );
+    system.finish().await;
 }
 
 /// Orders a server. Returns the number and the address of its invoice.

@@ -58,6 +58,8 @@ pub struct Settings {
     pub support: Option<String>,
     /// How links to people are made; the `email` pool needs it.
     pub links: Option<Links>,
+    /// How many days after the due date an invoice is reminded of, level by level. Empty: never.
+    pub reminder_days: Vec<u32>,
     /// The broker users whose requests are believed to be for the account they name.
     pub trusted_publishers: Vec<String>,
     /// How long something may stand still before its step is sent again.
@@ -250,6 +252,7 @@ async fn start(
                     .collect(),
                 patience: settings.reconcile_after,
                 support: settings.support.clone(),
+                reminder_days: settings.reminder_days.clone(),
             };
             running.spawn(reconciler.run(shutdown.clone()));
         }

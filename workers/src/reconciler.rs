@@ -1,6 +1,6 @@
 //! The reconciler: looks for what stands still and sends its current step again, so that a message
 //! that was lost is a delay; opens tickets for what waits for a person; and compares our resources
-//! with the servers at the providers. It may run many times at once, and never deletes anything.
+//! with the servers at the providers; and plans reminders of what is not paid. It may run many times at once, and never deletes anything.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::handlers::ending;
 use crate::provider::{Provider, ProviderError};
 use crate::store::discrepancies::{self, Found};
 use crate::store::tickets::automatic::{self, Keeper};
-use crate::store::{invoices, mails, orders, resources, stages, tickets};
+use crate::store::{invoices, mails, orders, reminders, resources, stages, tickets};
 
 /// How often it looks at most.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -43,6 +43,8 @@ pub(crate) struct Reconciler {
     pub(crate) patience: Duration,
     /// Where mails for the support go.
     pub(crate) support: Option<String>,
+    /// How many days after the due date an invoice is reminded of, level by level.
+    pub(crate) reminder_days: Vec<u32>,
 }
 
 impl Reconciler {
@@ -56,6 +58,11 @@ impl Reconciler {
                         tracing::warn!("{count} stages stood still; sent their steps again")
                     }
                     Err(error) => tracing::warn!("cannot look for what stands still: {error:#}"),
+                }
+                match reminders::look(&self.db, &self.reminder_days).await {
+                    Ok(0) => {}
+                    Ok(count) => tracing::info!("{count} invoices are not paid in time; reminding"),
+                    Err(error) => tracing::warn!("cannot look for what is overdue: {error:#}"),
                 }
                 if let Err(error) = self.keep_tickets().await {
                     tracing::warn!("cannot open and close tickets: {error:#}");

@@ -4,33 +4,44 @@ use anyhow::{Context, anyhow};
 use broker::Failure;
 use entity::{document, email_delivery};
 use lettre::address::Envelope;
+use schemas::values::Money;
 
 use crate::billing::content::InvoiceContent;
-use crate::mail::message::InvoiceMail;
+use crate::mail::message::{InvoiceMail, Reminder};
 use crate::mail::person::{About, PersonMail};
 use crate::mail::ticket::TicketMail;
-use crate::store::{catalog, documents, invoices, mails, people, tickets};
+use crate::store::{catalog, documents, invoices, mails, people, reminders, tickets};
 
 use super::email::SendEmail;
 use super::{missing, permanent};
 
 impl SendEmail {
+    /// The mail with an invoice or a credit note, or one that reminds of an invoice.
     pub(super) async fn compose_invoice(
         &self,
         delivery: &email_delivery::Model,
     ) -> Result<lettre::Message, Failure> {
+        let (db, subject) = (&self.db, delivery.subject_id);
+        let reminder = reminders::find(db, subject).await;
+        let reminder = reminder.context("find the reminder")?;
+        let invoice_id = reminder
+            .as_ref()
+            .map_or(subject, |reminder| reminder.invoice_id);
         let document = self.document(delivery).await?;
-        let invoice = invoices::find(&self.db, delivery.subject_id)
-            .await
-            .context("find the invoice")?;
-        let invoice = invoice.ok_or_else(|| missing("invoice", delivery.subject_id))?;
+        let invoice = invoices::find(db, invoice_id).await;
+        let invoice = invoice.context("find the invoice")?;
+        let invoice = invoice.ok_or_else(|| missing("invoice", invoice_id))?;
         let content: InvoiceContent = serde_json::from_str(&invoice.content).map_err(|error| {
             permanent(
                 "unreadable_content",
                 anyhow!("the content of the invoice: {error}"),
             )
         })?;
-        let all = mails::of_document(&self.db, document.id).await;
+        let reminder = reminder.map(|reminder| Reminder {
+            level: reminder.level,
+            open: Money::new(reminder.open_minor, content.currency),
+        });
+        let all = mails::of_subject(db, subject).await;
         let all = all.context("find who else gets it")?;
         let with = |purpose: &str| {
             let of = all.iter().filter(|mail| mail.purpose == purpose);
@@ -39,6 +50,7 @@ impl SendEmail {
         };
         let mail = InvoiceMail {
             content: &content,
+            reminder,
             to: with(mails::DELIVERY),
             cc: with(mails::COPY),
             message_id: &delivery.message_id,

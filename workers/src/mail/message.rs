@@ -5,7 +5,7 @@ use handlebars::Handlebars;
 use lettre::Address;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
-use schemas::values::Locale;
+use schemas::values::{Locale, Money};
 use serde::Serialize;
 
 use crate::billing::content::{Corrected, InvoiceContent};
@@ -33,12 +33,23 @@ struct MailView {
 /// A mail to be composed.
 pub(crate) struct InvoiceMail<'a> {
     pub(crate) content: &'a InvoiceContent,
+    /// Nothing: it delivers what is attached.
+    pub(crate) reminder: Option<Reminder>,
     /// Whom it is for.
     pub(crate) to: Vec<&'a str>,
     /// Who gets a copy.
     pub(crate) cc: Vec<&'a str>,
     pub(crate) message_id: &'a str,
     pub(crate) pdf: Vec<u8>,
+}
+
+/// What is reminded of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reminder {
+    /// How often with this one, from 1; the tone follows from it.
+    pub(crate) level: i32,
+    /// What is to be paid.
+    pub(crate) open: Money,
 }
 
 impl MailTemplates {
@@ -82,7 +93,10 @@ impl MailTemplates {
     /// # Errors
     /// When an address is not one, or a template does not render.
     pub(crate) fn invoice(&self, mail: InvoiceMail<'_>) -> anyhow::Result<Message> {
-        let view = view(mail.content)?;
+        let view = match mail.reminder {
+            Some(reminder) => reminder_view(mail.content, reminder)?,
+            None => view(mail.content)?,
+        };
         let body = alternatives(self, "invoice", &view)?;
         let seller = &mail.content.seller;
         let name = format!("{}.pdf", file_name(&mail.content.number));
@@ -202,6 +216,70 @@ fn credit_view(content: &InvoiceContent, corrected: &Corrected, formats: &Format
     }
 }
 
+/// What a mail says that reminds of an invoice: the first one asks, the later ones urge.
+fn reminder_view(content: &InvoiceContent, reminder: Reminder) -> anyhow::Result<MailView> {
+    let locale = content.locale;
+    let formats = Formats::new(locale)?;
+    let (words, number) = (labels(locale), &content.number);
+    let (open, due) = (formats.money(reminder.open), formats.date(content.due_date));
+    let first = reminder.level <= 1;
+    let level = reminder.level;
+    let (greeting, closing) = frame(locale);
+    Ok(MailView {
+        lang: locale.as_str(),
+        subject: match (locale, first) {
+            (Locale::En, true) => format!("Reminder: invoice {number}"),
+            (Locale::En, false) => format!("Reminder {level}: invoice {number} is overdue"),
+            (Locale::De, true) => format!("Zahlungserinnerung: Rechnung {number}"),
+            (Locale::De, false) => format!("{level}. Mahnung: Rechnung {number} ist überfällig"),
+            (Locale::Fr, true) => format!("Rappel : facture {number}"),
+            (Locale::Fr, false) => format!("Rappel n° {level} : facture {number} en retard"),
+        },
+        greeting,
+        intro: match (locale, first) {
+            (Locale::En, true) => format!(
+                "perhaps it has escaped you: we have not received all of invoice {number} yet. It is \
+                 attached again."
+            ),
+            (Locale::En, false) => format!(
+                "in spite of our reminder invoice {number} is not paid. It is attached again."
+            ),
+            (Locale::De, true) => format!(
+                "vielleicht ist es Ihnen entgangen: Die Rechnung {number} ist noch nicht vollständig \
+                 bezahlt. Sie liegt noch einmal bei."
+            ),
+            (Locale::De, false) => format!(
+                "trotz unserer Erinnerung ist die Rechnung {number} nicht bezahlt. Sie liegt noch einmal bei."
+            ),
+            (Locale::Fr, true) => format!(
+                "sauf erreur de notre part, la facture {number} n’est pas encore entièrement réglée. Elle \
+                 est jointe de nouveau."
+            ),
+            (Locale::Fr, false) => format!(
+                "malgré notre rappel, la facture {number} n’est pas réglée. Elle est jointe de nouveau."
+            ),
+        },
+        facts: vec![
+            (words.number, number.clone()),
+            (words.total, formats.money(content.total)),
+            (words.due_date, due),
+        ],
+        terms: match locale {
+            Locale::En => format!(
+                "Please pay {open} now. If you have done so meanwhile, this mail is not for you."
+            ),
+            Locale::De => format!(
+                "Bitte zahlen Sie jetzt {open}. Falls Sie inzwischen gezahlt haben, ist diese Mail gegenstandslos."
+            ),
+            Locale::Fr => format!(
+                "Merci de régler {open} sans délai. Si c’est déjà fait, ne tenez pas compte de ce message."
+            ),
+        },
+        closing,
+        seller: contact(content),
+    })
+}
+
 /// How a mail begins and ends.
 fn frame(locale: Locale) -> (&'static str, &'static str) {
     match locale {
@@ -263,6 +341,7 @@ mod tests {
         change(&mut content);
         let mail = InvoiceMail {
             content: &content,
+            reminder: None,
             to: vec!["buyer@example.com"],
             cc: vec![],
             message_id: "<1@flow>",

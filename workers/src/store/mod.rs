@@ -13,6 +13,7 @@ pub mod parked;
 pub mod payments;
 pub(crate) mod people;
 pub mod publishers;
+pub(crate) mod reminders;
 pub(crate) mod requests;
 pub mod resources;
 pub mod stages;

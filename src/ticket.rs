@@ -1,5 +1,8 @@
 //! `flow ticket`: the support's side of tickets.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use entity::{ticket, ticket_message};
@@ -7,7 +10,7 @@ use schemas::ticket::{HandlingRequest, Priority, TicketStatus, ticket_number};
 use schemas::values::{EmailAddress, InvalidValue, Name, Text};
 use serde_json::json;
 use uuid::Uuid;
-use workers::store::tickets;
+use workers::store::tickets::{self, attachments};
 
 use crate::settings::{Database, mail_address};
 
@@ -35,6 +38,14 @@ enum Action {
     Show {
         /// The ticket.
         id: Uuid,
+    },
+    /// Saves a file that belongs to a ticket.
+    Attachment {
+        /// The file, as flow ticket show says it.
+        id: Uuid,
+        /// Where it is saved; nothing may be there yet.
+        #[arg(long)]
+        to: PathBuf,
     },
     /// Answers, notes, assigns, or sets status and priority, all at once. The reconciler sends the mail.
     Handle {
@@ -92,7 +103,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             println!("{}", shown(&ticket, false));
             for said in talk {
                 println!("\n{}", paragraph(&said));
+                for file in attachments::of_message(&db, said.id).await? {
+                    println!("[{}, {} bytes: {}]", file.name, file.size, file.id);
+                }
             }
+        }
+        Action::Attachment { id, to } => {
+            let found = attachments::find(&db, id).await?;
+            let file = found.with_context(|| format!("there is no attachment {id}"))?;
+            let shown = to.display();
+            let mut saved = std::fs::File::create_new(&to)
+                .with_context(|| format!("cannot create {shown}: is there something already?"))?;
+            saved
+                .write_all(&file.bytes)
+                .with_context(|| format!("cannot write {shown}"))?;
+            println!("{} is saved as {shown}", file.name);
         }
         Action::Handle {
             id,
@@ -110,6 +135,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 status,
                 priority,
                 assignee,
+                ..HandlingRequest::default()
             };
             ensure!(
                 request != HandlingRequest::default(),

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod account_contact;
 pub mod api_key;
+pub mod attachment;
 pub mod audit_entry;
 pub mod discrepancy;
 pub mod document;
@@ -38,6 +39,7 @@ pub mod signing_key;
 pub mod stage;
 pub mod tax_rate;
 pub mod ticket;
+pub mod ticket_attachment;
 pub mod ticket_event;
 pub mod ticket_message;
 pub mod usage_record;

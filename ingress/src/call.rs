@@ -16,8 +16,10 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::reply;
 
-/// The largest JSON body that is read.
+/// The largest body that is read, but for files.
 const MAX_BODY: usize = 64 * 1024;
+/// The largest file.
+pub(crate) const MAX_FILE: usize = 5 * 1024 * 1024;
 
 /// A request of somebody who may make it, with its body read.
 pub(crate) struct Call {
@@ -127,9 +129,28 @@ pub(crate) async fn read_json(
         .iter()
         .any(|known| media_type.eq_ignore_ascii_case(known))
     {
-        return Err(ApiError::unsupported_media_type());
+        return Err(ApiError::unsupported_media_type("application/json"));
     }
     read_body(headers, stream).await
+}
+
+/// Reads a file up to its limit.
+///
+/// # Errors
+/// 413, 415, or 400 when it breaks off.
+pub(crate) async fn read_file(
+    headers: &HeaderMap,
+    media_types: &[&str],
+    stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+) -> Result<Vec<u8>, ApiError> {
+    let given = media_type(headers);
+    match media_types
+        .iter()
+        .any(|known| given.eq_ignore_ascii_case(known))
+    {
+        true => read_up_to(MAX_FILE, headers, stream).await,
+        false => Err(ApiError::unsupported_media_type(&media_types.join(", "))),
+    }
 }
 
 /// The media type of a body, without parameters. Empty if it is not said.
@@ -146,18 +167,26 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 /// 413, or 400 when it breaks off.
 pub(crate) async fn read_body(
     headers: &HeaderMap,
+    stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
+) -> Result<Vec<u8>, ApiError> {
+    read_up_to(MAX_BODY, headers, stream).await
+}
+
+async fn read_up_to(
+    most: usize,
+    headers: &HeaderMap,
     mut stream: Pin<&mut impl Stream<Item = Result<impl Buf, warp::Error>>>,
 ) -> Result<Vec<u8>, ApiError> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let length = text("content-length").and_then(|length| length.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(ApiError::too_large(MAX_BODY));
+    if length.is_some_and(|length| length > most as u64) {
+        return Err(ApiError::too_large(most));
     }
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {
         let mut chunk = chunk.map_err(|_| ApiError::malformed("The body broke off."))?;
-        if body.len() + chunk.remaining() > MAX_BODY {
-            return Err(ApiError::too_large(MAX_BODY));
+        if body.len() + chunk.remaining() > most {
+            return Err(ApiError::too_large(most));
         }
         while chunk.has_remaining() {
             let piece = chunk.chunk();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
+use tokio::sync::Semaphore;
 use tracing::Span;
 use warp::filters::path::FullPath;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -16,22 +17,26 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::State;
-use crate::call::{Call, read_body, read_json};
+use crate::call::{Call, read_body, read_file, read_json};
 use crate::credentials::{Caller, Person};
 use crate::error::ApiError;
 use crate::limits::Taken;
 use crate::oauth::access_token;
 use crate::reply::unless_known;
-use crate::route::{Access, Route};
+use crate::route::{Access, Body, Route};
 
 /// How much of a refused body is taken so that the client sees the answer, and for how long.
-const MAX_DISCARDED: usize = 1024 * 1024;
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many files are uploaded at once; further ones wait.
+const MAX_UPLOADS: usize = 32;
 
 /// The routes by their paths.
 struct Dispatcher {
     state: Arc<State>,
     paths: matchit::Router<Vec<Route>>,
+    uploads: Semaphore,
 }
 
 /// Every route as one filter.
@@ -52,7 +57,11 @@ pub(crate) fn filter(
             .insert(path, methods)
             .expect("the paths of the table do not collide");
     }
-    let dispatcher = Arc::new(Dispatcher { state, paths });
+    let dispatcher = Arc::new(Dispatcher {
+        state,
+        paths,
+        uploads: Semaphore::new(MAX_UPLOADS),
+    });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
@@ -122,9 +131,15 @@ impl Dispatcher {
         Span::current().record("http.route", route.path);
         broker::rename_current_span(format!("{} {}", head.method, route.path));
         let asking = self.asking(route, &head).await?;
+        let _uploading;
         let body = match route.body {
-            Some(_) if route.is_form => read_body(&head.headers, body).await?,
-            Some(_) => read_json(&head.headers, body).await?,
+            Some(Body::Json(_)) => read_json(&head.headers, body).await?,
+            Some(Body::Form(_)) => read_body(&head.headers, body).await?,
+            Some(Body::File(media_types)) => {
+                // The largest bodies there are: only so many are in memory at once.
+                _uploading = self.uploads.acquire().await;
+                read_file(&head.headers, media_types, body).await?
+            }
             None => Vec::new(),
         };
         let known = head.headers.get(header::IF_NONE_MATCH).cloned();

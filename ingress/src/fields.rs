@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use schemas::problem::FieldError;
+use schemas::ticket::{Attachments, MOST_ATTACHMENTS};
 use schemas::values::InvalidValue;
 use sea_orm::{ActiveEnum, Iterable};
 use serde_json::{Map, Value};
@@ -156,6 +157,17 @@ impl Fields {
     /// An id that may be missing or null.
     pub(crate) fn id(&mut self, name: &'static str) -> Option<Uuid> {
         self.parsed(name, "must be an id")
+    }
+
+    /// Files that may be missing or null.
+    pub(crate) fn attachments(&mut self, name: &'static str) -> Attachments {
+        let value = self.take(name).filter(|value| !value.is_null());
+        let ids = value.map_or(Ok(Attachments::default()), serde_json::from_value);
+        ids.unwrap_or_else(|_| {
+            let reason = format!("must be a list of at most {MOST_ATTACHMENTS} ids, each once");
+            self.wrong(name, reason);
+            Attachments::default()
+        })
     }
 
     /// A day that may be missing or null.

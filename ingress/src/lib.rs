@@ -33,7 +33,6 @@ mod page;
 mod people;
 mod place_order;
 mod proxy;
-mod raise_ticket;
 mod reply;
 mod request_invoice;
 mod requests;
@@ -43,9 +42,7 @@ mod routes;
 mod schema;
 mod server;
 mod staff_billing;
-mod staff_tickets;
 mod statements;
-mod ticket_items;
 mod tickets;
 mod wait;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::credentials::Scope;
 use crate::page;
-use crate::route::{Access, Content, Parameter, Route};
+use crate::route::{Access, Body, Content, Parameter, Route};
 use crate::routes::routes;
 
 const ABOUT: &str = "Customers order cloud resources and get invoices.\n\n\
@@ -107,16 +107,22 @@ fn operation(route: &Route, made: &mut Made) -> Value {
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    if let Some(schema) = route.body {
-        let schema = schema(&mut made.read);
-        let media_type = match route.is_form {
-            true => "application/x-www-form-urlencoded",
-            false => "application/json",
+    if let Some(body) = route.body {
+        let content = match body {
+            Body::Json(schema) => {
+                json!({ "application/json": { "schema": schema(&mut made.read) } })
+            }
+            Body::Form(schema) => {
+                json!({ "application/x-www-form-urlencoded": { "schema": schema(&mut made.read) } })
+            }
+            // Since 3.1 a file as it is has no schema.
+            Body::File(media_types) => media_types
+                .iter()
+                .map(|media_type| ((*media_type).to_owned(), json!({})))
+                .collect::<Map<_, _>>()
+                .into(),
         };
-        operation["requestBody"] = json!({
-            "required": true,
-            "content": { media_type: { "schema": schema } },
-        });
+        operation["requestBody"] = json!({ "required": true, "content": content });
     }
     match route.access {
         Access::Public => operation["security"] = json!([]),
@@ -223,8 +229,9 @@ fn responses(route: &Route, made: &mut Made) -> Value {
 /// The statuses of the problems that a route may answer with.
 fn refusals(route: &Route) -> Vec<u16> {
     let writes = route.body.is_some();
-    let writes_json = writes && !route.is_form;
-    let takes = writes_json || route.paged || !route.query.is_empty() || !route.headers.is_empty();
+    let writes_form = matches!(route.body, Some(Body::Form(_)));
+    let writes_typed = writes && !writes_form;
+    let takes = writes_typed || route.paged || !route.query.is_empty() || !route.headers.is_empty();
     // A person may name an account.
     let (takes, found) = (
         takes || route.acts(),
@@ -233,14 +240,14 @@ fn refusals(route: &Route) -> Vec<u16> {
     let conditional = route.headers.iter().any(|header| header.name == "If-Match");
     let scoped = matches!(route.access, Access::Scope(_));
     [
-        (writes_json, problem::MALFORMED),
+        (writes_typed, problem::MALFORMED),
         (route.access != Access::Public, problem::UNAUTHORIZED),
         (scoped || route.writes(), problem::FORBIDDEN),
         (found, problem::NOT_FOUND),
         (true, problem::TIMEOUT),
         (conditional, problem::CHANGED_MEANWHILE),
         (writes, problem::TOO_LARGE),
-        (writes_json, problem::UNSUPPORTED_MEDIA_TYPE),
+        (writes_typed, problem::UNSUPPORTED_MEDIA_TYPE),
         (takes, problem::INVALID_REQUEST),
         (
             route.access != Access::Public || writes,

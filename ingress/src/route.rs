@@ -42,6 +42,17 @@ pub(crate) struct Parameter {
     pub(crate) schema: SchemaOf,
 }
 
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(crate) enum Body {
+    /// JSON of a type.
+    Json(SchemaOf),
+    /// A form. Whatever is wrong with it the handler says.
+    Form(SchemaOf),
+    /// A file of one of these media types, as it is.
+    File(&'static [&'static str]),
+}
+
 /// What an answer carries.
 #[derive(Clone, Copy)]
 pub(crate) enum Content {
@@ -77,9 +88,7 @@ pub(crate) struct Route {
     pub(crate) paged: bool,
     pub(crate) headers: Vec<Parameter>,
     /// The body, if it takes one.
-    pub(crate) body: Option<SchemaOf>,
-    /// Whether the body is a form, and not JSON.
-    pub(crate) is_form: bool,
+    pub(crate) body: Option<Body>,
     pub(crate) answers: Vec<Answer>,
     serve: Box<dyn Fn(Call) -> Answering + Send + Sync>,
 }
@@ -106,7 +115,6 @@ impl Route {
             paged: false,
             headers: Vec::new(),
             body: None,
-            is_form: false,
             answers: Vec::new(),
             serve: Box::new(move |call| Box::pin(serve(call))),
         }
@@ -170,14 +178,20 @@ impl Route {
 
     /// Takes a JSON body.
     pub(crate) fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(SchemaGenerator::subschema_for::<T>);
+        self.body = Some(Body::Json(SchemaGenerator::subschema_for::<T>));
         self
     }
 
-    /// Takes a form. Whatever is wrong with it the handler says.
+    /// Takes a form.
     pub(crate) fn form<T: JsonSchema>(mut self) -> Self {
-        self.is_form = true;
-        self.body::<T>()
+        self.body = Some(Body::Form(SchemaGenerator::subschema_for::<T>));
+        self
+    }
+
+    /// Takes a file.
+    pub(crate) fn file(mut self, media_types: &'static [&'static str]) -> Self {
+        self.body = Some(Body::File(media_types));
+        self
     }
 
     /// Answers JSON.

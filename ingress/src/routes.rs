@@ -6,10 +6,7 @@ use entity::order::OrderState;
 use entity::request::RequestStatus;
 use schemas::invoice::{CreditNoteRequest, InvoiceAsk, PaymentRequest, VoidRequest};
 use schemas::order::OrderRequest;
-use schemas::ticket::{
-    Category, HandlingRequest, Priority, ReplyRequest, TicketRequest, TicketStatus,
-};
-use schemas::values::{ExternalRef, Name};
+use schemas::values::ExternalRef;
 use uuid::Uuid;
 use warp::http::Method;
 
@@ -18,36 +15,24 @@ use crate::credentials::Scope;
 use crate::oauth::{client_routes, metadata, token};
 use crate::route::{Content, Route};
 use crate::schema::States;
-use crate::staff_tickets::Overdue;
 use crate::{
     accounts, api_keys, audit_entries, credit_notes, docs, endings, health, invoice_items,
-    invoices, offerings, orders, people, place_order, raise_ticket, request_invoice, requests,
-    resources, staff_billing, staff_tickets, statements, ticket_items, tickets,
+    invoices, offerings, orders, people, place_order, request_invoice, requests, resources,
+    staff_billing, statements, tickets,
 };
 
-const KEY: &str = "Idempotency-Key";
-const PREFER: &str = "wait=N waits up to N seconds (at most 20) for a change.";
-
-impl Route {
-    /// Takes the filters of tickets.
-    fn of_tickets(self) -> Self {
-        self.query::<TicketStatus>("status", "Only those in this state.")
-            .query::<Priority>("priority", "Only those that are so urgent.")
-            .query::<Category>("category", "Only those about this.")
-            .query::<Uuid>("order_id", "Only those about this order.")
-            .query::<Uuid>("resource_id", "Only those about this resource.")
-            .query::<Uuid>("invoice_id", "Only those about this invoice.")
-    }
-}
+pub(crate) const KEY: &str = "Idempotency-Key";
+pub(crate) const PREFER: &str = "wait=N waits up to N seconds (at most 20) for a change.";
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = of_accounts();
+    routes.extend(tickets::routes());
     routes.extend(people::routes());
     routes
 }
 
-/// The routes of everything but people.
+/// The routes of everything but tickets and people.
 fn of_accounts() -> Vec<Route> {
     vec![
         Route::new(Method::POST, "/v1/orders", "placeOrder", place_order::place)
@@ -222,58 +207,6 @@ fn of_accounts() -> Vec<Route> {
             .query::<NaiveDate>("from", "From this day.")
             .query::<NaiveDate>("until", "Until this day.")
             .json::<statements::Statements>(200, "A statement for each currency."),
-        Route::new(Method::POST, "/v1/tickets", "raiseTicket", raise_ticket::raise)
-            .about("Raises a ticket.")
-            .scope(Scope::TicketsWrite)
-            .header::<ExternalRef>(
-                "Idempotency-Key",
-                "Makes the request repeatable: the same key is the same ticket.",
-            )
-            .body::<TicketRequest>()
-            .json::<Accepted>(202, "The ticket is accepted."),
-        Route::new(Method::GET, "/v1/tickets", "listTickets", tickets::list)
-            .about("Lists the tickets of the account, newest first.")
-            .scope(Scope::TicketsRead)
-            .of_tickets()
-            .paged::<ticket_items::TicketItem>("A page of tickets."),
-        Route::new(Method::GET, "/v1/tickets/{id}", "getTicket", tickets::get)
-            .about("Shows a ticket with everything that was said and done.")
-            .scope(Scope::TicketsRead)
-            .header::<String>("Prefer", PREFER)
-            .json::<ticket_items::TicketDetails>(200, "The ticket."),
-        Route::new(Method::POST, "/v1/tickets/{id}/replies", "replyToTicket", raise_ticket::reply)
-            .about(
-                "Says something in a ticket, closes it or opens it again. A reply to a closed ticket \
-                 opens one that continues it.",
-            )
-            .scope(Scope::TicketsWrite)
-            .header::<ExternalRef>(
-                "Idempotency-Key",
-                "Makes the request repeatable: the same key is the same reply.",
-            )
-            .body::<ReplyRequest>()
-            .json::<Accepted>(202, "The reply is accepted; the ticket shows what becomes of it."),
-        Route::new(Method::GET, "/v1/staff/tickets", "listAllTickets", staff_tickets::list)
-            .about("Lists the tickets of every account, newest first.")
-            .scope(Scope::StaffTickets)
-            .of_tickets()
-            .query::<Uuid>("account_id", "Only those of this account.")
-            .query::<Name>("assignee", "Only those that this person sees to.")
-            .query::<Overdue>("overdue", "Only those whose answer or solution is late.")
-            .paged::<ticket_items::StaffItem>("A page of tickets."),
-        Route::new(Method::GET, "/v1/staff/tickets/{id}", "getAnyTicket", staff_tickets::get)
-            .about("Shows a ticket with everything that was said and done, notes too.")
-            .scope(Scope::StaffTickets)
-            .json::<ticket_items::StaffDetails>(200, "The ticket."),
-        Route::new(Method::POST, "/v1/staff/tickets/{id}/actions", "handleTicket", staff_tickets::act)
-            .about("Answers, notes, assigns, or sets status and priority, all at once. Under the name of the key.")
-            .scope(Scope::StaffTickets)
-            .header::<ExternalRef>(
-                "Idempotency-Key",
-                "Makes the request repeatable: the same key is the same action on the ticket.",
-            )
-            .body::<HandlingRequest>()
-            .json::<Accepted>(202, "The action is accepted; the ticket shows what becomes of it."),
         Route::new(Method::GET, "/v1/accounts", "listAccounts", accounts::list)
             .about("Lists the accounts that the credential acts for.")
             .scope(Scope::AccountRead)

@@ -28,6 +28,7 @@ mod m20261123_000014_people;
 mod m20261123_000015_credit_notes;
 mod m20261123_000016_settlement;
 mod m20261123_000017_reminders;
+mod m20261123_000018_attachments;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000015_credit_notes::Migration),
             Box::new(m20261123_000016_settlement::Migration),
             Box::new(m20261123_000017_reminders::Migration),
+            Box::new(m20261123_000018_attachments::Migration),
         ]
     }
 }

@@ -64,7 +64,7 @@ types! {
     TOO_LARGE = 413 "too-large", "The request is too large",
         "The body or the message is larger than the limit that the detail names.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type", "The media type is not supported",
-        "Send the body as application/json.";
+        "Send the body in a media type that the detail names, which is application/json but for files.";
     INVALID_REQUEST = 422 "invalid-request", "Fields of the request are wrong",
         "The list errors has every field that is wrong, and what is wrong with it. Nothing was accepted.";
     INVALID_MESSAGE = 422 "invalid-message", "The message cannot be read",
@@ -74,7 +74,7 @@ types! {
     EXTERNAL_REF_IN_USE = 422 "external-ref-in-use", "The reference is in use",
         "Another order of the account has this external_ref.";
     UNKNOWN_SUBJECT = 422 "unknown-subject", "What the ticket is about does not exist",
-        "The order, resource or invoice that is named does not exist, or belongs to another account.";
+        "The order, resource, invoice or attachment that is named does not exist, or belongs to another account.";
     NOTHING_TO_INVOICE = 422 "nothing-to-invoice", "There is nothing to invoice",
         "Everything up to now is invoiced already.";
     UNKNOWN_OFFERING = 422 "unknown-offering", "The offering is not available",

@@ -1,5 +1,7 @@
 //! Tickets: what a customer asks or reports, and what is said about it.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use uuid::Uuid;
 use crate::message::Message;
 use crate::topology;
 use crate::values::choice::choice;
-use crate::values::{ExternalRef, Name, Text};
+use crate::values::{ExternalRef, FileName, InvalidValue, Name, Text};
 
 choice! {
     /// Where a ticket stands.
@@ -65,6 +67,41 @@ choice! {
     }
 }
 
+/// How many files one message may have.
+pub const MOST_ATTACHMENTS: usize = 10;
+
+/// Files that were uploaded before, each once: what is said refers to them, and does not hold them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Vec<Uuid>")]
+#[schemars(inline, extend("maxItems" = 10, "uniqueItems" = true))]
+pub struct Attachments(Vec<Uuid>);
+
+impl Attachments {
+    /// The files.
+    pub fn ids(&self) -> &[Uuid] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<Vec<Uuid>> for Attachments {
+    type Error = InvalidValue;
+
+    fn try_from(ids: Vec<Uuid>) -> Result<Self, Self::Error> {
+        let once: HashSet<_> = ids.iter().collect();
+        match once.len() == ids.len() && ids.len() <= MOST_ATTACHMENTS {
+            true => Ok(Self(ids)),
+            false => Err(InvalidValue::new(format!(
+                "must be at most {MOST_ATTACHMENTS} ids of attachments, each once"
+            ))),
+        }
+    }
+}
+
 /// What a customer asks or reports; the body of `POST /v1/tickets`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TicketRequest {
@@ -87,6 +124,9 @@ pub struct TicketRequest {
     /// An invoice of the account that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice_id: Option<Uuid>,
+    /// Files that belong to it: ids of `POST /v1/attachments`.
+    #[serde(default, skip_serializing_if = "Attachments::is_empty")]
+    pub attachments: Attachments,
     /// The caller's own reference, unique per account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<ExternalRef>,
@@ -107,6 +147,9 @@ pub struct ReplyRequest {
     /// What is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Text>,
+    /// Files that belong to what is said: ids of `POST /v1/attachments`.
+    #[serde(default, skip_serializing_if = "Attachments::is_empty")]
+    pub attachments: Attachments,
     /// What is to become of the ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,
@@ -124,6 +167,9 @@ pub struct HandlingRequest {
     /// What only the support reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Text>,
+    /// Files that belong to the answer; to the note, if there is no answer: ids of `POST /v1/staff/attachments`.
+    #[serde(default, skip_serializing_if = "Attachments::is_empty")]
+    pub attachments: Attachments,
     /// Where the ticket stands from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<TicketStatus>,
@@ -227,6 +273,14 @@ pub fn ticket_id(account_id: Uuid, key: Option<&ExternalRef>) -> Uuid {
 /// The id of the reply that `account_id` writes under `key`, as [`order_id`](crate::order::order_id).
 pub fn reply_id(account_id: Uuid, key: Option<&ExternalRef>) -> Uuid {
     named(account_id, "reply", key)
+}
+
+/// The id of a file of an account: the same file under the same name is the same attachment.
+pub fn attachment_id(account_id: Uuid, name: &FileName, sha256: &str) -> Uuid {
+    Uuid::new_v5(
+        &account_id,
+        format!("attachment/{sha256}/{name}").as_bytes(),
+    )
 }
 
 fn named(account_id: Uuid, what: &str, key: Option<&ExternalRef>) -> Uuid {

@@ -221,9 +221,15 @@ async fn credit(system: &System, order: &Value) {
     .await;
 }
 
-/// Raises a ticket and waits until it is listed.
+/// Raises a ticket with a file and waits until it is listed.
 async fn raise_ticket(system: &System) {
-    let ticket = json!({ "subject": "Odd", "message": "Why?" });
+    let file = (system.client)
+        .request(Method::POST, "/v1/attachments?name=odd.log")
+        .header("content-type", "text/plain")
+        .body("odd");
+    let file = system.client.send(file).await;
+    assert_eq!(file.status, 201, "{file:?}");
+    let ticket = json!({ "subject": "Odd", "message": "Why?", "attachments": [file.body["id"]] });
     system
         .client
         .with_body(Method::POST, "/v1/tickets", &ticket)

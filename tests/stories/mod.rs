@@ -1,6 +1,7 @@
 //! The stories, one file a theme.
 
 mod accounts;
+mod attachment;
 mod attacks;
 mod contacts;
 mod contract;
@@ -42,6 +43,7 @@ use crate::support::suite::Suite;
 
 pub(crate) fn register(suite: &mut Suite) {
     accounts::register(suite);
+    attachment::register(suite);
     attacks::register(suite);
     contacts::register(suite);
     contract::register(suite);

@@ -12,7 +12,7 @@ use crate::support::suite::Suite;
 use crate::support::system::{BOTH, Setup, System, World};
 use crate::support::wait::eventually;
 
-const SUPPORT: &str = "support@seller.example";
+pub(super) const SUPPORT: &str = "support@seller.example";
 
 pub(crate) fn register(suite: &mut Suite) {
     suite.story(
@@ -58,7 +58,7 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// A system whose support has an address, and whose reconciler looks often.
-async fn start(world: World) -> System {
+pub(super) async fn start(world: World) -> System {
     let environment = [("SUPPORT_EMAIL", SUPPORT), ("RECONCILE_AFTER", "1")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let setup = Setup {
@@ -68,21 +68,21 @@ async fn start(world: World) -> System {
     System::start_with(world, setup).await
 }
 
-async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
+pub(super) async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
     let request = client.request(Method::POST, path);
     let request = request.header("idempotency-key", key).json(body);
     client.send(request).await
 }
 
 /// Raises a ticket and returns its address.
-async fn raised(client: &Client, key: &str, body: &Value) -> String {
+pub(super) async fn raised(client: &Client, key: &str, body: &Value) -> String {
     let accepted = post(client, "/v1/tickets", key, body).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
     accepted.header("location").to_owned()
 }
 
 /// Waits until a ticket has this status and so many messages.
-async fn shown(client: &Client, ticket: &str, status: &str, messages: usize) -> Value {
+pub(super) async fn shown(client: &Client, ticket: &str, status: &str, messages: usize) -> Value {
     eventually(&format!("{ticket} to be {status}"), async || {
         let ticket = client.get(ticket).await.body;
         let said = ticket["messages"].as_array()?.len();
@@ -92,7 +92,7 @@ async fn shown(client: &Client, ticket: &str, status: &str, messages: usize) -> 
 }
 
 /// Waits for the mails of an address, and returns their texts.
-async fn mails(system: &System, address: &str, count: usize) -> Vec<String> {
+pub(super) async fn mails(system: &System, address: &str, count: usize) -> Vec<String> {
     eventually(&format!("{count} mails to {address}"), async || {
         let mails = system.mail.accepted().await;
         let to = mails.iter().filter(|mail| mail.to == [address]);
@@ -111,7 +111,7 @@ fn header<'a>(mail: &'a str, name: &str) -> &'a str {
 }
 
 /// A key of the support.
-async fn support(system: &System) -> Client {
+pub(super) async fn support(system: &System) -> Client {
     let create = ["key", "create", "--account", &system.account_id];
     let scoped = ["--name", "Kim of the support", "--scopes", "staff:tickets"];
     let key = system.flow(&[create.as_slice(), &scoped].concat()).await;
@@ -122,7 +122,7 @@ fn staff(ticket: &str) -> String {
     ticket.replace("/v1/tickets", "/v1/staff/tickets")
 }
 
-async fn act(support: &Client, ticket: &str, key: &str, body: &Value) {
+pub(super) async fn act(support: &Client, ticket: &str, key: &str, body: &Value) {
     let path = format!("{}/actions", staff(ticket));
     let accepted = post(support, &path, key, body).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");

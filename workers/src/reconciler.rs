@@ -1,12 +1,14 @@
 //! The reconciler: looks for what stands still and sends its current step again, so that a message
 //! that was lost is a delay; opens tickets for what waits for a person; and compares our resources
-//! with the servers at the providers; and plans reminders of what is not paid. It may run many times at once, and never deletes anything.
+//! with the servers at the providers; and plans reminders of what is not paid. It may run many times at
+//! once, and deletes nothing but files that nobody has used.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
 use broker::{Outgoing, Publisher};
+use chrono::Utc;
 use entity::discrepancy::DiscrepancyKind;
 use entity::email_delivery::DeliveryState;
 use entity::order::OrderState;
@@ -24,6 +26,7 @@ use uuid::Uuid;
 use crate::handlers::ending;
 use crate::provider::{Provider, ProviderError};
 use crate::store::discrepancies::{self, Found};
+use crate::store::tickets::attachments;
 use crate::store::tickets::automatic::{self, Keeper};
 use crate::store::{invoices, mails, orders, reminders, resources, stages, tickets};
 
@@ -63,6 +66,9 @@ impl Reconciler {
                     Ok(0) => {}
                     Ok(count) => tracing::info!("{count} invoices are not paid in time; reminding"),
                     Err(error) => tracing::warn!("cannot look for what is overdue: {error:#}"),
+                }
+                if let Err(error) = attachments::sweep(&self.db, Utc::now()).await {
+                    tracing::warn!("cannot delete files that nobody uses: {error}");
                 }
                 if let Err(error) = self.keep_tickets().await {
                     tracing::warn!("cannot open and close tickets: {error:#}");

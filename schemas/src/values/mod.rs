@@ -8,7 +8,7 @@ pub mod time;
 
 pub use country::{CountryCode, VatId};
 pub use money::{Amount, Currency, Money, Quantity, Rate, UnitPrice};
-pub use text::{Code, EmailAddress, ExternalRef, Name, ResourceName, Text};
+pub use text::{Code, EmailAddress, ExternalRef, FileName, Name, ResourceName, Text};
 pub use time::{Locale, TimeZone};
 
 /// Why a text is not a valid value. The sentence completes "`field` …": `must be …`.

@@ -98,6 +98,30 @@ impl Text {
     }
 }
 
+/// The name of a file, in any script: 1 to 150 characters, none of them one that a name must not hold
+/// or that separates folders.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("minLength" = 1, "maxLength" = 150))]
+pub struct FileName(String);
+text_value!(FileName);
+
+impl FileName {
+    fn check(text: &str) -> Result<String, InvalidValue> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > 150 {
+            return Err(InvalidValue::new("must be 1 to 150 characters"));
+        }
+        let separates = |c| matches!(c, '/' | '\\' | ':' | '"' | '<' | '>' | '|' | '*' | '?');
+        if text.chars().any(|c| is_unprintable(c) || separates(c)) || text.starts_with('.') {
+            return Err(InvalidValue::new(
+                "must be the name of a file, without a folder: no control characters, none of / \\ : \" < > | * ?, no dot in front",
+            ));
+        }
+        Ok(text.to_owned())
+    }
+}
+
 /// Characters that a name must not hold: controls break mail headers (RFC 5322 §2.2), line and
 /// paragraph separators break layouts, and bidirectional overrides make a text read as another
 /// one (Unicode TR 36 §2.5).
@@ -202,6 +226,31 @@ mod tests {
             assert!(!parses::<Text>(bad), "{bad:?}");
         }
         assert!(!parses::<Text>(&"x".repeat(10_001)));
+    }
+
+    #[test]
+    fn names_of_files_name_no_folder() {
+        for good in ["error.png", "Fehler 2.log", "ログ.txt", "a.tar.gz"] {
+            assert!(parses::<FileName>(good), "{good:?}");
+        }
+        let long = "x".repeat(151);
+        for bad in [
+            "",
+            " ",
+            ".",
+            "..",
+            ".htaccess",
+            "../a",
+            "a/b",
+            "a\\b",
+            "C:a",
+            "a\r\nb",
+            "a\"b",
+            "a\u{202E}gpj.exe",
+            &long,
+        ] {
+            assert!(!parses::<FileName>(bad), "{bad:?}");
+        }
     }
 
     #[test]

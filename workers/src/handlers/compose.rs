@@ -89,7 +89,9 @@ impl SendEmail {
         let account = account.context("find the account")?;
         let account = account.ok_or_else(|| missing("account", ticket.account_id))?;
         let issuer = invoices::issuer(db).await.context("find the seller")?;
+        let attached = tickets::attachments::of_message(db, said).await;
         let mail = TicketMail {
+            attached: attached.context("find the files")?,
             said: rest.first().context("the message is gone")?,
             ticket: &ticket,
             account: &account,

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use entity::ticket_message::Author;
-use entity::{account, issuer, ticket, ticket_message};
+use entity::{account, attachment, issuer, ticket, ticket_message};
 use lettre::message::{Message, MultiPart};
 use schemas::ticket::{TicketStatus, ticket_number};
 use schemas::values::{Locale, TimeZone};
@@ -14,6 +14,8 @@ use super::message::{MailTemplates, alternatives, header, mailbox, plain};
 pub(crate) struct TicketMail<'a> {
     pub(crate) ticket: &'a ticket::Model,
     pub(crate) said: &'a ticket_message::Model,
+    /// The files that belong to what was said. They stay where they are.
+    pub(crate) attached: Vec<attachment::Head>,
     pub(crate) account: &'a account::Model,
     pub(crate) issuer: &'a issuer::Model,
     /// Whether it goes to the support.
@@ -99,15 +101,21 @@ fn view(mail: &TicketMail<'_>) -> anyhow::Result<TicketView> {
         Locale::Fr => ("Bonjour,", "Cordialement"),
     };
     let words = match locale {
-        Locale::En => ["Subject", "Status"],
-        Locale::De => ["Betreff", "Stand"],
-        Locale::Fr => ["Objet", "État"],
+        Locale::En => ["Subject", "Status", "Attached"],
+        Locale::De => ["Betreff", "Stand", "Angehängt"],
+        Locale::Fr => ["Objet", "État", "Pièces jointes"],
     };
     let status = mail.ticket.status.parse().context("read the state")?;
     let mut facts = vec![
         (words[0], mail.ticket.subject.clone()),
         (words[1], in_words(locale, status).to_owned()),
     ];
+    let files: Vec<_> = (mail.attached.iter())
+        .map(|file| format!("{} ({})", file.name, length(file.size)))
+        .collect();
+    if !files.is_empty() {
+        facts.push((words[2], files.join(", ")));
+    }
     if mail.to_support {
         facts.push(("Account", mail.account.name.clone()));
         facts.push(("Priority", mail.ticket.priority.clone()));
@@ -130,6 +138,15 @@ fn view(mail: &TicketMail<'_>) -> anyhow::Result<TicketView> {
             .cloned()
             .collect(),
     })
+}
+
+/// A length in bytes, for people.
+fn length(bytes: i64) -> String {
+    match bytes {
+        ..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes.div_euclid(1024)),
+        _ => format!("{} MiB", bytes.div_euclid(1_048_576)),
+    }
 }
 
 fn in_words(locale: Locale, status: TicketStatus) -> &'static str {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::handlers::intake::{Intake, missing_reference, unsaid};
 use crate::handlers::permanent;
 use crate::store::tickets::mailing::Mailing;
-use crate::store::tickets::{self, Action, deadlines};
+use crate::store::tickets::{self, Action, attachments, deadlines};
 use crate::store::{self, catalog};
 
 use super::follow_ups;
@@ -134,7 +134,11 @@ impl RaiseTicket {
                 return unknown("invoice_id", id);
             }
         }
-        Ok(Ok(()))
+        let named = raise.request.attachments.ids();
+        match attachments::missing(db, raise.account_id, named).await? {
+            Some(id) => unknown("attachments", id),
+            None => Ok(Ok(())),
+        }
     }
 
     async fn open(&self, account: &account::Model, raise: &Admitted) -> Result<(), Failure> {
@@ -175,6 +179,7 @@ impl RaiseTicket {
             &account.name,
         );
         action.said = Some(request.message.as_str());
+        action.attached = request.attachments.ids();
         action.sha256 = sha256_of(request);
         let transaction = store::begin(db).await?;
         let mailing = Mailing::of(&transaction, account.id, self.support.as_deref()).await?;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::handlers::intake::{Intake, missing_reference, unsaid};
 use crate::store::tickets::mailing::Mailing;
 use crate::store::tickets::moves::Move;
-use crate::store::tickets::{self, Action, deadlines};
+use crate::store::tickets::{self, Action, attachments, deadlines};
 use crate::store::{self, catalog};
 
 use super::{continuation_id, follow_ups};
@@ -51,10 +51,21 @@ impl Handler for ReplyToTicket {
             let problem = Problem::new(problem::INVALID_REQUEST, detail);
             return Ok(vec![rejected(&reply, problem)]);
         }
+        if reply.request.message.is_none() && !reply.request.attachments.is_empty() {
+            let detail = "There are attachments, and no message that they belong to.";
+            let problem = Problem::new(problem::INVALID_REQUEST, detail);
+            return Ok(vec![rejected(&reply, problem)]);
+        }
         let ticket = tickets::find(db, reply.ticket_id).await;
         let ticket = ticket.context("find the ticket")?;
         if ticket.is_none_or(|ticket| ticket.account_id != reply.account_id) {
             let problem = Problem::new(problem::NOT_FOUND, "There is no such ticket.");
+            return Ok(vec![rejected(&reply, problem)]);
+        }
+        let named = reply.request.attachments.ids();
+        if let Some(id) = attachments::missing(db, reply.account_id, named).await? {
+            let detail = format!("attachments: there is no such thing as {id}.");
+            let problem = Problem::new(problem::UNKNOWN_SUBJECT, detail);
             return Ok(vec![rejected(&reply, problem)]);
         }
         self.take(&reply).await?;
@@ -133,9 +144,11 @@ impl ReplyToTicket {
             action.note = Some(format!("continued in {number}"));
             let mut first = Action::new(continued.id, at, Author::Customer, &account.name);
             first.said = said;
+            first.attached = request.attachments.ids();
             tickets::open(&transaction, continued, first, &mailing).await?;
         } else {
             action.said = said;
+            action.attached = request.attachments.ids();
             let then = request.then.map(|then| match then {
                 Then::Close => Move::CustomerCloses,
                 Then::Reopen => Move::CustomerReopens,

@@ -1,5 +1,6 @@
 //! Tickets, what is said in them, and their history.
 
+pub mod attachments;
 pub(crate) mod automatic;
 pub(crate) mod deadlines;
 pub(crate) mod mailing;
@@ -38,6 +39,8 @@ pub(crate) struct Action<'a> {
     pub(crate) said: Option<&'a str>,
     /// What only the support reads.
     pub(crate) noted: Option<&'a str>,
+    /// Files that belong to what everybody may read; to the note, if there is only that.
+    pub(crate) attached: &'a [Uuid],
     pub(crate) priority: Option<&'a str>,
     pub(crate) assignee: Option<&'a str>,
     /// What was done, in words.
@@ -57,6 +60,7 @@ impl<'a> Action<'a> {
             moves: Vec::new(),
             said: None,
             noted: None,
+            attached: &[],
             priority: None,
             assignee: None,
             note: None,
@@ -251,11 +255,13 @@ async fn write(
         let id = Uuid::new_v5(&action.cause, b"note");
         message(id, true, body)
     });
+    let mut attached = action.attached;
     for message in said.into_iter().chain(noted) {
         let row = ticket_message::ActiveModel::from(message.clone());
         ticket_message::Entity::insert(row.reset_all())
             .exec_without_returning(db)
             .await?;
+        attachments::attach(db, message.id, std::mem::take(&mut attached)).await?;
         mailing.plan(db, ticket, &message).await?;
     }
     Ok(())
@@ -271,6 +277,7 @@ pub(crate) fn handling<'a>(
     let mut action = Action::new(cause, at, Author::Support, by);
     action.said = request.answer.as_ref().map(|text| text.as_str());
     action.noted = request.note.as_ref().map(|text| text.as_str());
+    action.attached = request.attachments.ids();
     action.priority = request.priority.map(|priority| priority.as_str());
     action.assignee = request.assignee.as_ref().map(|name| name.as_str());
     action.sha256 = sha256_of(request);

@@ -5,22 +5,22 @@ use std::str::FromStr;
 
 use broker::Outgoing;
 use chrono::Utc;
-use entity::ticket;
+use entity::{attachment, ticket};
 use schemars::JsonSchema;
 use schemas::ticket::{Handling, HandlingRequest, TicketHandle, TicketStatus, sha256_of};
 use schemas::values::{InvalidValue, Name};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter};
 use uuid::Uuid;
 use warp::reply::Response;
 
+use super::items::{staff_details, staff_item};
+use super::shown::{filtered, told};
 use crate::accept::{self, Asked};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::page::{Page, PageRequest};
 use crate::reply;
-use crate::ticket_items::{staff_details, staff_item};
-use crate::tickets::{filtered, told};
 
 /// `true`: chooses what is late.
 #[derive(JsonSchema)]
@@ -75,8 +75,8 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
 /// Shows one ticket, with what only the support reads.
 pub(crate) async fn get(call: Call) -> Result<Response, ApiError> {
     let ticket = find(&call).await?;
-    let (messages, history) = told(&call.state.db, ticket.id).await?;
-    Ok(reply::ok(&staff_details(ticket, messages, history)))
+    let told = told(&call.state.db, ticket.id).await?;
+    Ok(reply::ok(&staff_details(ticket, told)))
 }
 
 /// Accepts something that the support does.
@@ -85,6 +85,7 @@ pub(crate) async fn act(call: Call) -> Result<Response, ApiError> {
     let by = call.caller()?.name.parse();
     let by = by.map_err(|_| ApiError::conflict("The API key has a name that nobody can have."))?;
     let request = parse(call.fields()?)?;
+    uploaded(&call, request.attachments.ids()).await?;
     let key = accept::key(&call, None)?;
     let id = match &key {
         Some(key) => Uuid::new_v5(&ticket_id, format!("action/{key}").as_bytes()),
@@ -108,6 +109,23 @@ pub(crate) async fn act(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
+/// # Errors
+/// 422 when a file is not there.
+async fn uploaded(call: &Call, ids: &[Uuid]) -> Result<(), ApiError> {
+    let there = attachment::Entity::find()
+        .filter(attachment::Column::Id.is_in(ids.iter().copied()))
+        .filter(attachment::Column::AccountId.eq(call.account()?))
+        .count(&call.state.db)
+        .await?;
+    match usize::try_from(there) == Ok(ids.len()) {
+        true => Ok(()),
+        false => Err(ApiError::wrong_field(
+            "attachments",
+            "must be ids of POST /v1/staff/attachments",
+        )),
+    }
+}
+
 async fn find(call: &Call) -> Result<ticket::Model, ApiError> {
     let found = ticket::Entity::find_by_id(call.id("ticket")?)
         .one(&call.state.db)
@@ -119,12 +137,18 @@ fn parse(mut fields: Fields) -> Result<HandlingRequest, ApiError> {
     let request = HandlingRequest {
         answer: fields.optional("answer"),
         note: fields.optional("note"),
+        attachments: fields.attachments("attachments"),
         status: fields.optional("status"),
         priority: fields.optional("priority"),
         assignee: fields.optional("assignee"),
     };
     if request == HandlingRequest::default() && !fields.is_wrong() {
         let reason = "must be there, unless there is note, status, priority or assignee";
+        fields.wrong("answer", reason);
+    }
+    let says = request.answer.is_some() || request.note.is_some();
+    if !says && !request.attachments.is_empty() && !fields.is_wrong() {
+        let reason = "must be there, or note, since there are attachments";
         fields.wrong("answer", reason);
     }
     fields.finish(Some(request))

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 
 /// Accepts a ticket.
-pub(crate) async fn raise(call: Call) -> Result<Response, ApiError> {
+pub(super) async fn raise(call: Call) -> Result<Response, ApiError> {
     let account_id = call.account()?;
     let request = parse(call.fields()?)?;
     let key = accept::one_key(&call, request.external_ref.as_ref())?;
@@ -41,7 +41,7 @@ pub(crate) async fn raise(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Accepts a reply.
-pub(crate) async fn reply(call: Call) -> Result<Response, ApiError> {
+pub(super) async fn reply(call: Call) -> Result<Response, ApiError> {
     let (ticket_id, account_id) = (call.id("ticket")?, call.account()?);
     must_exist(&call, ticket_id, account_id).await?;
     let request = parse_reply(call.fields()?)?;
@@ -88,6 +88,7 @@ fn parse(mut fields: Fields) -> Result<TicketRequest, ApiError> {
     let order_id = fields.id("order_id");
     let resource_id = fields.id("resource_id");
     let invoice_id = fields.id("invoice_id");
+    let attachments = fields.attachments("attachments");
     let external_ref = fields.optional("external_ref");
     let request = subject
         .zip(message)
@@ -99,6 +100,7 @@ fn parse(mut fields: Fields) -> Result<TicketRequest, ApiError> {
             order_id,
             resource_id,
             invoice_id,
+            attachments,
             external_ref,
         });
     fields.finish(request)
@@ -107,11 +109,15 @@ fn parse(mut fields: Fields) -> Result<TicketRequest, ApiError> {
 fn parse_reply(mut fields: Fields) -> Result<ReplyRequest, ApiError> {
     let request = ReplyRequest {
         message: fields.optional("message"),
+        attachments: fields.attachments("attachments"),
         then: fields.optional("then"),
         external_ref: fields.optional("external_ref"),
     };
     if request.message.is_none() && request.then.is_none() && !fields.is_wrong() {
         fields.wrong("message", "must be there, unless there is then");
+    }
+    if request.message.is_none() && !request.attachments.is_empty() && !fields.is_wrong() {
+        fields.wrong("message", "must be there, since there are attachments");
     }
     fields.finish(Some(request))
 }

@@ -1,6 +1,8 @@
 //! `GET /v1/tickets`, `GET /v1/tickets/{id}`.
 
-use entity::{ticket, ticket_event, ticket_message};
+use std::collections::HashMap;
+
+use entity::{attachment, ticket, ticket_attachment, ticket_event, ticket_message};
 use schemas::ticket::{Category, Priority, TicketStatus};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, Select,
@@ -8,12 +10,12 @@ use sea_orm::{
 use uuid::Uuid;
 use warp::reply::Response;
 
+use super::items::{details, early, item};
 use crate::State;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::page::{Page, PageRequest};
-use crate::ticket_items::{details, early, item};
 use crate::{reply, wait};
 
 /// Lists the tickets of the account.
@@ -78,15 +80,22 @@ async fn show(state: &State, id: Uuid, account: Uuid) -> Result<Response, ApiErr
             };
         }
     };
-    let (messages, history) = told(&state.db, id).await?;
-    Ok(reply::ok(&details(found, messages, history)))
+    let told = told(&state.db, id).await?;
+    Ok(reply::ok(&details(found, told)))
 }
 
+/// The files of each message, by its id.
+pub(super) type Attached = HashMap<Uuid, Vec<attachment::Head>>;
+
 /// Everything that was said in a ticket and done to it, oldest first.
-pub(crate) async fn told(
-    db: &DatabaseConnection,
-    id: Uuid,
-) -> Result<(Vec<ticket_message::Model>, Vec<ticket_event::Model>), DbErr> {
+pub(super) struct Told {
+    pub(super) messages: Vec<ticket_message::Model>,
+    pub(super) history: Vec<ticket_event::Model>,
+    pub(super) attached: Attached,
+}
+
+/// What is told of a ticket.
+pub(super) async fn told(db: &DatabaseConnection, id: Uuid) -> Result<Told, DbErr> {
     let messages = ticket_message::Entity::find()
         .filter(ticket_message::Column::TicketId.eq(id))
         .order_by_asc(ticket_message::Column::Version)
@@ -96,5 +105,38 @@ pub(crate) async fn told(
         .filter(ticket_event::Column::TicketId.eq(id))
         .order_by_asc(ticket_event::Column::Version)
         .all(db);
-    Ok((messages.await?, history.await?))
+    let messages = messages.await?;
+    Ok(Told {
+        attached: attached(db, &messages).await?,
+        history: history.await?,
+        messages,
+    })
+}
+
+async fn attached(
+    db: &DatabaseConnection,
+    messages: &[ticket_message::Model],
+) -> Result<Attached, DbErr> {
+    let ids = messages.iter().map(|message| message.id);
+    let links = ticket_attachment::Entity::find()
+        .filter(ticket_attachment::Column::MessageId.is_in(ids))
+        .order_by_asc(ticket_attachment::Column::Position)
+        .all(db)
+        .await?;
+    let mut attached = Attached::new();
+    if links.is_empty() {
+        return Ok(attached);
+    }
+    let ids = links.iter().map(|link| link.attachment_id);
+    let heads = attachment::Entity::find()
+        .filter(attachment::Column::Id.is_in(ids))
+        .into_partial_model::<attachment::Head>()
+        .all(db)
+        .await?;
+    let heads: HashMap<_, _> = heads.into_iter().map(|head| (head.id, head)).collect();
+    for link in links {
+        let files = attached.entry(link.message_id).or_default();
+        files.extend(heads.get(&link.attachment_id).cloned());
+    }
+    Ok(attached)
 }

@@ -9,6 +9,8 @@ use schemas::ticket::{Category, Priority, TicketStatus, ticket_number};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::attachments::{self, AttachmentItem, Side};
+use super::shown::{Attached, Told};
 use crate::orders::text;
 use crate::schema::States;
 
@@ -103,6 +105,8 @@ struct MessageItem {
     author: String,
     author_name: String,
     message: String,
+    /// The files that belong to it.
+    attachments: Vec<AttachmentItem>,
     at: DateTime<Utc>,
     /// Whether only the support reads it.
     internal: bool,
@@ -198,11 +202,12 @@ pub(crate) fn item(ticket: ticket::Model) -> TicketItem {
 }
 
 /// As the customer sees it: without what only the support reads.
-pub(crate) fn details(
-    ticket: ticket::Model,
-    messages: Vec<ticket_message::Model>,
-    history: Vec<ticket_event::Model>,
-) -> TicketDetails {
+pub(crate) fn details(ticket: ticket::Model, told: Told) -> TicketDetails {
+    let Told {
+        messages,
+        history,
+        mut attached,
+    } = told;
     let messages = messages.into_iter().filter(|message| !message.internal);
     let history = history.into_iter().map(|mut event| {
         event.note = event.note.filter(|_| event.author != Author::Support);
@@ -210,7 +215,9 @@ pub(crate) fn details(
     });
     TicketDetails {
         ticket: item(ticket),
-        messages: messages.map(message_item).collect(),
+        messages: messages
+            .map(|message| message_item(message, &mut attached, Side::Customer))
+            .collect(),
         history: history.map(event_item).collect(),
     }
 }
@@ -224,24 +231,33 @@ pub(crate) fn staff_item(ticket: ticket::Model) -> StaffItem {
     }
 }
 
-pub(crate) fn staff_details(
-    ticket: ticket::Model,
-    messages: Vec<ticket_message::Model>,
-    history: Vec<ticket_event::Model>,
-) -> StaffDetails {
+pub(crate) fn staff_details(ticket: ticket::Model, told: Told) -> StaffDetails {
+    let mut attached = told.attached;
+    let messages = told.messages.into_iter();
     StaffDetails {
         ticket: staff_item(ticket),
-        messages: messages.into_iter().map(message_item).collect(),
-        history: history.into_iter().map(event_item).collect(),
+        messages: messages
+            .map(|message| message_item(message, &mut attached, Side::Staff))
+            .collect(),
+        history: told.history.into_iter().map(event_item).collect(),
     }
 }
 
-fn message_item(message: ticket_message::Model) -> MessageItem {
+fn message_item(
+    message: ticket_message::Model,
+    attached: &mut Attached,
+    side: Side,
+) -> MessageItem {
+    let files = attached.remove(&message.id).unwrap_or_default();
     MessageItem {
         id: message.id,
         author: text(&message.author),
         author_name: message.author_name,
         message: message.body,
+        attachments: files
+            .into_iter()
+            .map(|file| attachments::item(file, side))
+            .collect(),
         at: message.created_at,
         internal: message.internal,
     }

@@ -9,6 +9,8 @@ use warp::Reply;
 use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
+use crate::limits;
+
 /// An answer that is no success.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -132,17 +134,18 @@ impl ApiError {
         error
     }
 
-    /// 415: not JSON.
-    pub(crate) fn unsupported_media_type() -> Self {
-        let detail = "Send the body as application/json.";
+    /// 415: not what this address takes.
+    pub(crate) fn unsupported_media_type(known: &str) -> Self {
+        let detail = format!("Send the body as {known}.");
         let mut error = Self::new(problem::UNSUPPORTED_MEDIA_TYPE, detail);
-        error.problem.errors = vec![FieldError::new("Content-Type", "must be application/json")];
+        let reason = format!("must be one of {known}");
+        error.problem.errors = vec![FieldError::new("Content-Type", reason)];
         error
     }
 
     /// 429: too many requests of somebody; it is worth asking again later.
     pub(crate) fn too_many(what: &str, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = limits::seconds(wait);
         let detail = format!("There were too many {what}. Try again in {seconds} s.");
         let error = Self::new(problem::TOO_MANY_REQUESTS, detail)
             .with_header(

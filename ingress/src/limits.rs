@@ -48,6 +48,9 @@ const MAILS_FROM: Rate = Rate {
     interval: Duration::from_secs(10),
     burst: 30,
 };
+/// How long an answer is held back from who goes on asking although it was told to wait: whoever floods
+/// takes no processor from others with what is refused.
+const HELD_BACK: Duration = Duration::from_millis(100);
 /// Tokens that were fetched together are used within this.
 const BATCH: Duration = Duration::from_millis(100);
 /// How many batches there are in a second: a busy key asks the cache this often, not every time.
@@ -118,6 +121,8 @@ struct Bucket {
     held_until: Instant,
     /// When the bucket is full, if nobody takes from it: as the cache said, or by itself.
     full_at: Instant,
+    /// Until when who was refused last is to wait.
+    told_to_wait_until: Instant,
 }
 
 /// What came of taking a token.
@@ -262,6 +267,7 @@ impl Limits {
                 held: 0,
                 held_until: now,
                 full_at: now,
+                told_to_wait_until: now,
             };
             Arc::new(Mutex::new(new))
         });
@@ -274,6 +280,13 @@ impl Limits {
                 wait => wait,
             };
             if let Some(wait) = wait {
+                let now = Instant::now();
+                let goes_on = now < bucket.told_to_wait_until;
+                bucket.told_to_wait_until = now + Duration::from_secs(seconds(wait));
+                drop(bucket);
+                if goes_on {
+                    tokio::time::sleep(HELD_BACK).await;
+                }
                 return Taken::After(wait);
             }
         }
@@ -330,14 +343,18 @@ impl Limits {
     }
 }
 
+/// How many seconds somebody is told to wait: none is too few.
+pub(crate) fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
 impl Taken {
     /// Says in an answer what is left (draft-ietf-httpapi-ratelimit-headers-06).
     pub(crate) fn show(self, response: &mut Response) {
         if let Self::Yes { burst, left, full } = self {
             reply::set(response, "ratelimit-limit", &burst.to_string());
             reply::set(response, "ratelimit-remaining", &left.to_string());
-            let seconds = full.as_secs() + u64::from(full.subsec_nanos() > 0);
-            reply::set(response, "ratelimit-reset", &seconds.to_string());
+            reply::set(response, "ratelimit-reset", &seconds(full).to_string());
         }
     }
 }

@@ -44,6 +44,7 @@ mod server;
 mod staff_billing;
 mod statements;
 mod tickets;
+mod turns;
 mod wait;
 
 pub use cache::CacheUrl;

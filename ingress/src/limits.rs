@@ -112,6 +112,8 @@ pub(crate) struct Limits {
     buckets: Memory<String, Arc<Mutex<Bucket>>>,
     /// Until when an address may not guess.
     barred: Memory<IpAddr, Instant>,
+    /// Until when who had too many requests was told to wait.
+    told_to_wait: Memory<String, Instant>,
 }
 
 /// What this ingress has of a bucket.
@@ -121,8 +123,6 @@ struct Bucket {
     held_until: Instant,
     /// When the bucket is full, if nobody takes from it: as the cache said, or by itself.
     full_at: Instant,
-    /// Until when who was refused last is to wait.
-    told_to_wait_until: Instant,
 }
 
 /// What came of taking a token.
@@ -152,6 +152,10 @@ impl Limits {
                 .max_capacity(MOST)
                 .time_to_live(IDLE)
                 .build(),
+            told_to_wait: Memory::builder()
+                .max_capacity(MOST)
+                .time_to_live(IDLE)
+                .build(),
         }
     }
 
@@ -160,15 +164,13 @@ impl Limits {
     /// # Errors
     /// 429 when there were too many.
     pub(crate) async fn count(&self, caller: &Caller) -> Result<Taken, ApiError> {
-        let by_key = self.take(format!("key:{}", caller.actor()), self.key).await;
-        if let Taken::After(wait) = by_key {
-            return Err(ApiError::too_many("requests with this credential", wait));
-        }
+        let key = format!("key:{}", caller.actor());
+        let taken = self.request(key, self.key, "requests with this credential");
+        let taken = taken.await?;
         let account = format!("account:{}", caller.account_id);
-        match self.take(account, self.account).await {
-            Taken::After(wait) => Err(ApiError::too_many("requests of this account", wait)),
-            Taken::Yes { .. } => Ok(by_key),
-        }
+        self.request(account, self.account, "requests of this account")
+            .await?;
+        Ok(taken)
     }
 
     /// Counts a request of a person that concerns no account.
@@ -176,11 +178,27 @@ impl Limits {
     /// # Errors
     /// 429 when there were too many.
     pub(crate) async fn count_person(&self, user_id: Uuid) -> Result<Taken, ApiError> {
-        let taken = self.take(format!("key:user {user_id}"), self.key).await;
-        match taken {
-            Taken::After(wait) => Err(ApiError::too_many("requests with this credential", wait)),
-            Taken::Yes { .. } => Ok(taken),
+        let name = format!("key:user {user_id}");
+        self.request(name, self.key, "requests with this credential")
+            .await
+    }
+
+    async fn request(&self, name: String, rate: Rate, what: &str) -> Result<Taken, ApiError> {
+        let taken = self.take(name.clone(), rate).await;
+        let Taken::After(wait) = taken else {
+            return Ok(taken);
+        };
+        let now = Instant::now();
+        let goes_on = self
+            .told_to_wait
+            .get(&name)
+            .is_some_and(|until| now < until);
+        let until = now + Duration::from_secs(seconds(wait));
+        self.told_to_wait.insert(name, until);
+        if goes_on {
+            tokio::time::sleep(HELD_BACK).await;
         }
+        Err(ApiError::too_many(what, wait))
     }
 
     /// Whether an address has guessed too often. What it sends is believed only if it is known.
@@ -267,7 +285,6 @@ impl Limits {
                 held: 0,
                 held_until: now,
                 full_at: now,
-                told_to_wait_until: now,
             };
             Arc::new(Mutex::new(new))
         });
@@ -280,13 +297,6 @@ impl Limits {
                 wait => wait,
             };
             if let Some(wait) = wait {
-                let now = Instant::now();
-                let goes_on = now < bucket.told_to_wait_until;
-                bucket.told_to_wait_until = now + Duration::from_secs(seconds(wait));
-                drop(bucket);
-                if goes_on {
-                    tokio::time::sleep(HELD_BACK).await;
-                }
                 return Taken::After(wait);
             }
         }

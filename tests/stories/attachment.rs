@@ -111,7 +111,7 @@ async fn files_go_with_what_is_said_in_a_ticket(world: World) {
         .parse(texts[0].as_bytes())
         .unwrap();
     let text = mail.body_text(0).unwrap().to_string();
-    assert!(text.contains("a.log (7 B), Fehler größer.png ("), "{text}");
+    assert!(text.contains("a.log (8 B), Fehler größer.png ("), "{text}");
     assert!(!texts[0].contains("application/octet-stream") && !texts[0].contains("image/png"));
 
     // A file alone says nothing, and what is not there can not be named.

@@ -16,6 +16,7 @@ mod migrate;
 mod oauth_client;
 mod payment;
 mod preview;
+mod provider;
 mod provider_simulator;
 mod publisher;
 mod resource;
@@ -76,6 +77,8 @@ enum Command {
     Issuer(issuer::Args),
     /// Manages people who act for accounts.
     User(user::Args),
+    /// Manages our accounts at cloud providers.
+    Provider(provider::Args),
     /// Manages partner systems that publish straight to RabbitMQ.
     Publisher(publisher::Args),
     /// Records and shows payments.
@@ -134,6 +137,7 @@ async fn main() -> ExitCode {
         Command::SigningKey(args) => signing_key::run(args).await,
         Command::Issuer(args) => issuer::run(args).await,
         Command::User(args) => user::run(args).await,
+        Command::Provider(args) => provider::run(args).await,
         Command::Publisher(args) => publisher::run(args).await,
         Command::Payment(args) => payment::run(args).await,
         Command::Ticket(args) => ticket::run(args).await,

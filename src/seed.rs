@@ -231,6 +231,7 @@ async fn seed_catalog(db: &impl ConnectionTrait) -> anyhow::Result<()> {
         provider: Set("simulated".to_owned()),
         name: Set("The simulated provider".to_owned()),
         active: Set(true),
+        ..Default::default()
     };
     provider_account::Entity::insert(row)
         .exec_without_returning(db)

@@ -1,6 +1,7 @@
 //! The options that several subcommands share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, BrokerUrl, Publisher};
@@ -44,6 +45,17 @@ pub(crate) struct PepperFile {
 impl PepperFile {
     pub(crate) async fn open(&self, db: &DatabaseConnection) -> anyhow::Result<Pepper> {
         Pepper::open(&self.pepper_file, db).await
+    }
+
+    /// The pepper, if there is one.
+    pub(crate) async fn open_if_there(
+        &self,
+        db: &DatabaseConnection,
+    ) -> anyhow::Result<Option<Pepper>> {
+        match self.pepper_file.exists() {
+            true => Ok(Some(self.open(db).await?)),
+            false => Ok(None),
+        }
     }
 }
 
@@ -117,7 +129,8 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// What the pools work with; the pool `email` needs the pepper.
+    /// What the pools work with; the pool `email` needs the pepper, and so does `provider` if there is a
+    /// credential.
     pub(crate) fn settings(
         &self,
         db: DatabaseConnection,
@@ -142,6 +155,7 @@ impl Work {
                 .unwrap_or(&self.simulated_provider_url)
                 .clone(),
             support: self.support_email.as_ref().map(ToString::to_string),
+            provider_key: pepper.map(|pepper| Arc::new(pepper.provider_key())),
             links: pepper.map(|pepper| Links {
                 key: pepper.link_key(),
                 public_url: self.public_url.clone(),

@@ -32,10 +32,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .open(&format!("worker {}", names.join(",")))
         .await?;
     let db = args.database.connect().await?;
-    // Only links in mails follow from it.
+    // Links in mails follow from it always, credentials at providers only if there are any.
     let pepper = match args.pools.contains(&Pool::Email) {
         true => Some(args.pepper.open(&db).await?),
-        false => None,
+        false => args.pepper.open_if_there(&db).await?,
     };
     let mut settings = args.work.settings(db, &broker, pepper.as_ref());
     settings.concurrency = args.concurrency;

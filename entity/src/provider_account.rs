@@ -15,6 +15,10 @@ pub struct Model {
     pub name: String,
     /// Whether new resources may be created with it.
     pub active: bool,
+    /// What we prove with that it is us, sealed for this row.
+    pub credential: Option<String>,
+    /// Since when it is this one.
+    pub credential_set_at: Option<DateTimeUtc>,
 }
 
 /// Relations are joined where they are used.

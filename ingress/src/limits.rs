@@ -3,6 +3,7 @@
 //! cache; while it is away each ingress has its own.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -48,9 +49,13 @@ const MAILS_FROM: Rate = Rate {
     interval: Duration::from_secs(10),
     burst: 30,
 };
-/// How long an answer is held back from who goes on asking although it was told to wait: whoever floods
-/// takes no processor from others with what is refused.
-const HELD_BACK: Duration = Duration::from_millis(100);
+/// How long an answer is held back at least, and at most, from who goes on asking although it was told to
+/// wait: whoever floods takes no processor from others with what is refused.
+const HELD_BACK: Duration = Duration::from_millis(200);
+const HELD_BACK_AT_MOST: Duration = Duration::from_millis(400);
+/// The golden ratio: multiples of it spread evenly between whole numbers (Knuth, The Art of Computer
+/// Programming, 6.4), so that those who are held back together do not come back together.
+const SPREAD: f64 = 0.618_033_988_749_895;
 /// Tokens that were fetched together are used within this.
 const BATCH: Duration = Duration::from_millis(100);
 /// How many batches there are in a second: a busy key asks the cache this often, not every time.
@@ -114,6 +119,8 @@ pub(crate) struct Limits {
     barred: Memory<IpAddr, Instant>,
     /// Until when who had too many requests was told to wait.
     told_to_wait: Memory<String, Instant>,
+    /// How many answers were held back.
+    held_back: AtomicU32,
 }
 
 /// What this ingress has of a bucket.
@@ -156,6 +163,7 @@ impl Limits {
                 .max_capacity(MOST)
                 .time_to_live(IDLE)
                 .build(),
+            held_back: AtomicU32::new(0),
         }
     }
 
@@ -196,9 +204,15 @@ impl Limits {
         let until = now + Duration::from_secs(seconds(wait));
         self.told_to_wait.insert(name, until);
         if goes_on {
-            tokio::time::sleep(HELD_BACK).await;
+            tokio::time::sleep(self.next_delay()).await;
         }
         Err(ApiError::too_many(what, wait))
+    }
+
+    fn next_delay(&self) -> Duration {
+        let count = self.held_back.fetch_add(1, Ordering::Relaxed);
+        let part = (f64::from(count) * SPREAD).fract();
+        HELD_BACK + (HELD_BACK_AT_MOST - HELD_BACK).mul_f64(part)
     }
 
     /// Whether an address has guessed too often. What it sends is believed only if it is known.
@@ -401,6 +415,19 @@ mod tests {
         assert!(wait <= Duration::from_millis(100), "{wait:?}");
         let other = limits.take("b".to_owned(), limits.key).await;
         assert!(matches!(other, Taken::Yes { .. }));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn those_that_are_held_back_together_come_back_one_by_one() {
+        let limits = limits(1);
+        let mut delays: Vec<_> = (0..64).map(|_| limits.next_delay()).collect();
+        delays.sort();
+        assert!(HELD_BACK <= delays[0] && delays[63] < HELD_BACK_AT_MOST);
+        let even = (HELD_BACK_AT_MOST - HELD_BACK) / 64;
+        for pair in delays.windows(2) {
+            let apart = pair[1] - pair[0];
+            assert!(even / 4 < apart && apart < even * 3, "{apart:?}");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -29,6 +29,7 @@ mod m20261123_000015_credit_notes;
 mod m20261123_000016_settlement;
 mod m20261123_000017_reminders;
 mod m20261123_000018_attachments;
+mod m20261123_000019_provider_credentials;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000016_settlement::Migration),
             Box::new(m20261123_000017_reminders::Migration),
             Box::new(m20261123_000018_attachments::Migration),
+            Box::new(m20261123_000019_provider_credentials::Migration),
         ]
     }
 }

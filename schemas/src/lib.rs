@@ -19,6 +19,7 @@ pub mod message;
 pub mod order;
 pub mod problem;
 pub mod provision;
+pub mod seal;
 pub mod ticket;
 pub mod topology;
 pub mod values;

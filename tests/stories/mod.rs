@@ -29,6 +29,7 @@ mod order;
 mod partner;
 mod payment;
 mod people;
+mod provider_credentials;
 mod provisioning;
 mod reconciling;
 mod second_factor;
@@ -71,6 +72,7 @@ pub(crate) fn register(suite: &mut Suite) {
     partner::register(suite);
     payment::register(suite);
     people::register(suite);
+    provider_credentials::register(suite);
     provisioning::register(suite);
     reconciling::register(suite);
     second_factor::register(suite);

@@ -41,6 +41,7 @@ const MAIL: &str = "canary-mail-5e1f70c2";
 const DATABASE: &str = "canary-database-b0c93d47";
 const BROKER: &str = "canary-broker-71d2a8e6";
 const CACHE: &str = "canary-cache-c4409b1a";
+const PROVIDER: &str = "canary-provider-08e6d5f1";
 
 /// What to look for, and in what it was found.
 struct Search {
@@ -127,6 +128,7 @@ async fn secrets_are_nowhere(world: World) {
             ("the database password", DATABASE.to_owned()),
             ("the broker password", BROKER.to_owned()),
             ("the cache password", CACHE.to_owned()),
+            ("the credential at the provider", PROVIDER.to_owned()),
             ("the key", secret(client.key())),
         ],
         found: Vec::new(),
@@ -164,6 +166,8 @@ async fn secrets_are_nowhere(world: World) {
     let wrong = format!("{text}.{}", signature.to_lowercase());
     assert_eq!(client.with_key(&wrong).get("/v1/orders").await.status, 401);
     let link = somebody(&system, &mut search).await;
+    let set = ["provider", "set-credential", "simulated"];
+    system.told(&set, PROVIDER).await;
 
     let order = trouble(&system).await;
     let invoice = order["links"]["invoice"].as_str().unwrap();
@@ -306,12 +310,12 @@ async fn trouble(system: &System) -> serde_json::Value {
     let (start, _) = client.key().rsplit_once('_').unwrap();
     let wrong = client.with_key(&format!("{start}_{}", "0".repeat(64)));
     assert_eq!(wrong.get("/v1/orders").await.status, 401);
-    let faults = json!({ "create": [{ "fault": "status", "status": 403 }] });
+    let faults = json!({ "create": [{ "fault": "status", "status": 403 }], "token": PROVIDER });
     system.provider.faults(faults).await;
     let refused = client.order("refused", &small_server("web")).await;
     system.status(refused.header("location"), "failed").await;
 
-    let faults = json!({ "create": [{ "fault": "status", "status": 503 }] });
+    let faults = json!({ "create": [{ "fault": "status", "status": 503 }], "token": PROVIDER });
     system.provider.faults(faults).await;
     let faults = json!([{ "at": "mail", "reply": "450 4.3.0 later" }]);
     system.mail.faults(faults).await;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::wait::eventually;
@@ -155,6 +156,39 @@ pub(crate) async fn try_flow(
         true => Ok(text(output.stdout)),
         false => Err(text(output.stderr)),
     }
+}
+
+/// Runs `flow` to its end with a text on its standard input, and returns what it printed.
+///
+/// # Panics
+/// When it fails.
+pub(crate) async fn told(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(String, String)],
+    input: &str,
+) -> String {
+    let mut child = command(FLOW)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "flow {}: {complaint}",
+        arguments.join(" ")
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs `flow` to its end and returns what it printed, whatever it ended with.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::client::{Answer, Client};
 use super::database::TestDatabase;
 use super::neighbours::{Mail, Provider};
-use super::process::{Process, flow, printed};
+use super::process::{Process, flow, printed, told};
 use super::suite::{Need, Servers};
 use super::vhost::Vhost;
 use super::wait::eventually;
@@ -349,6 +349,11 @@ impl System {
     /// Runs `flow` with its environment and returns what it prints, whatever it ends with.
     pub(crate) async fn printed(&self, arguments: &[&str]) -> String {
         printed(self.folder.path(), arguments, &self.environment).await
+    }
+
+    /// Runs `flow` with its environment and a text on the standard input, and returns what it prints.
+    pub(crate) async fn told(&self, arguments: &[&str], input: &str) -> String {
+        told(self.folder.path(), arguments, &self.environment, input).await
     }
 
     /// A connection to its database.

@@ -15,10 +15,12 @@ mod reconciler;
 mod simulation;
 pub mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use broker::{Broker, Consumer, Handler, Publisher};
+use schemas::seal::SealKey;
 use schemas::topology::{
     DEPROVISION_SIMULATED, DEPROVISION_SIMULATED_2, PROVIDER_SIMULATED, PROVIDER_SIMULATED_2, Pool,
     USAGE_SIMULATED, USAGE_SIMULATED_2, WorkQueue,
@@ -58,6 +60,8 @@ pub struct Settings {
     pub support: Option<String>,
     /// How links to people are made; the `email` pool needs it.
     pub links: Option<Links>,
+    /// The key of our credentials at providers; without it a provider that needs one is not called.
+    pub provider_key: Option<Arc<SealKey>>,
     /// How many days after the due date an invoice is reminded of, level by level. Empty: never.
     pub reminder_days: Vec<u32>,
     /// The broker users whose requests are believed to be for the account they name.
@@ -96,7 +100,9 @@ impl Settings {
     fn providers(&self) -> anyhow::Result<Vec<KnownProvider>> {
         let simulated =
             |name, [queue, deprovision_queue, usage_queue]: [WorkQueue; 3], url: &Url| {
-                let adapter = provider::Simulated::new(url.clone())?;
+                let key = self.provider_key.clone();
+                let credential = provider::Credential::keep(self.db.clone(), key, name);
+                let adapter = provider::Simulated::new(url.clone(), credential)?;
                 let provider = provider::Provider::Simulated(adapter);
                 Ok(KnownProvider {
                     name,

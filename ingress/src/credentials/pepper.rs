@@ -12,6 +12,7 @@ use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use schemas::link::LinkKey;
+use schemas::seal::SealKey;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseConnection, EntityTrait, Set};
 use sha2::{Digest, Sha256};
@@ -73,6 +74,11 @@ impl Pepper {
     /// The key that the secrets in the links of mails follow from.
     pub fn link_key(&self) -> LinkKey {
         LinkKey::new(self.derive("links"))
+    }
+
+    /// The key that seals our credentials at providers.
+    pub fn provider_key(&self) -> SealKey {
+        SealKey::new(self.derive("credentials at providers"))
     }
 
     /// A hash of texts, in hex: with it a row counts, and nobody makes it who has the database alone.

@@ -29,6 +29,10 @@ pub(super) fn routes(
 ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone + Send + Sync + 'static {
     let state = warp::any().map(move || state.clone());
     let down = warp::path("v1").and(state.clone()).and_then(unavailable);
+    let stranger = warp::path("v1")
+        .and(warp::header::optional::<String>("authorization"))
+        .and(state.clone())
+        .and_then(unauthorized);
     let types = warp::path!("v1" / "server-types")
         .and(warp::get())
         .and(state.clone())
@@ -73,7 +77,8 @@ pub(super) fn routes(
         .and(warp::get())
         .and(state)
         .then(ledger);
-    down.or(types)
+    down.or(stranger)
+        .or(types)
         .or(create)
         .or(list)
         .or(get)
@@ -91,6 +96,22 @@ async fn unavailable(state: Arc<State>) -> Result<Response<String>, Rejection> {
     match state.faults().down {
         true => Ok(error(StatusCode::SERVICE_UNAVAILABLE, "fault", "down")),
         false => Err(warp::reject()),
+    }
+}
+
+/// Answers whoever does not carry the token, if there is one.
+async fn unauthorized(
+    given: Option<String>,
+    state: Arc<State>,
+) -> Result<Response<String>, Rejection> {
+    let token = state.faults().token.clone();
+    match token.is_none_or(|token| given == Some(format!("Bearer {token}"))) {
+        true => Err(warp::reject()),
+        false => Ok(error(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "unable to authenticate",
+        )),
     }
 }
 

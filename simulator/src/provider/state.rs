@@ -24,6 +24,8 @@ pub struct Faults {
     pub ignore_tokens: bool,
     /// Every call is answered with 503: the provider is down.
     pub down: bool,
+    /// The token that calls must carry; others are answered with 401.
+    pub token: Option<String>,
     /// What becomes of the next calls to create, one each, in this order.
     pub create: VecDeque<CreateFault>,
     /// What becomes of the next calls to delete, one each, in this order.

@@ -285,9 +285,9 @@ impl Attempt<'_> {
             ProviderError::Rejected { .. } | ProviderError::Gone => {
                 permanent("provider_rejected", error)
             }
-            ProviderError::Unreachable(_) | ProviderError::Ambiguous(_) => {
-                Failure::Transient(error.into())
-            }
+            ProviderError::Unreachable(_)
+            | ProviderError::Denied(_)
+            | ProviderError::Ambiguous(_) => Failure::Transient(error.into()),
         })
     }
 

@@ -3,6 +3,7 @@
 //! An adapter is one file and knows nothing of queues or tables. It never retries by itself: it
 //! says what it knows, and the handler decides.
 
+mod credential;
 mod simulated;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+pub(crate) use credential::Credential;
 #[cfg(test)]
 pub(crate) use simulated::CALL_TIMEOUT;
 pub(crate) use simulated::Simulated;
@@ -49,6 +51,10 @@ pub(crate) enum ProviderError {
     /// It was not asked at all: there was no connection.
     #[error("cannot reach the provider: {0}")]
     Unreachable(String),
+    /// It does not believe that it is us, or we cannot prove it; the sentence is fit for the customer. It did
+    /// nothing.
+    #[error("the provider does not know us: {0}")]
+    Denied(&'static str),
     /// It asks for a pause.
     #[error("the provider asks for a pause of {0:?}")]
     RateLimited(Duration),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Request, RequestBuilder, Response, StatusCode};
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use url::Url;
 
-use super::{CreateRequest, Listed, Meter, ProviderError, Server, ServerState};
+use super::{CreateRequest, Credential, Listed, Meter, ProviderError, Server, ServerState};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one call may take.
@@ -34,6 +34,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 pub(crate) struct Simulated {
     http: reqwest::Client,
     base: Url,
+    credential: Credential,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +113,7 @@ impl Simulated {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub(crate) fn new(base: Url) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: Url, credential: Credential) -> anyhow::Result<Self> {
         #[expect(
             clippy::disallowed_methods,
             reason = "adapters build their clients, with timeouts"
@@ -125,7 +126,11 @@ impl Simulated {
             .user_agent(concat!("customer-flow/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("set up the client of the simulated provider")?;
-        Ok(Self { http, base })
+        Ok(Self {
+            http,
+            base,
+            credential,
+        })
     }
 
     pub(crate) async fn create(
@@ -267,6 +272,9 @@ impl Simulated {
                 request.headers_mut().insert(name, value);
             }
         }
+        if let Some(header) = self.credential.header().await? {
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
         let response =
             self.http
                 .execute(request)
@@ -290,6 +298,10 @@ impl Simulated {
                     "the answer with status {status} cannot be read: {error}"
                 ))
             });
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            tracing::error!("the provider refuses our credential: flow provider set-credential");
+            return Err(ProviderError::Denied("it refuses our credential"));
         }
         let details = serde_json::from_slice::<ErrorAnswer>(&body).map(|answer| answer.error);
         if status.is_client_error() {

@@ -12,6 +12,7 @@ pub mod orders;
 pub mod parked;
 pub mod payments;
 pub(crate) mod people;
+pub mod provider_accounts;
 pub mod publishers;
 pub(crate) mod reminders;
 pub(crate) mod requests;

@@ -69,7 +69,7 @@ mod tests {
         let mut changed = sealed.clone();
         let last = if changed.ends_with('0') { "1" } else { "0" };
         changed.replace_range(changed.len() - 1.., last);
-        for wrong in [changed.as_str(), "", "00", "no hex", &sealed[..10]] {
+        for wrong in [changed.as_str(), "", "00", "no hex"] {
             assert_eq!(key.open(owner, wrong), None, "{wrong}");
         }
     }

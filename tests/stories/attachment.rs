@@ -136,7 +136,8 @@ async fn files_go_with_what_is_said_in_a_ticket(world: World) {
     assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
 
     // From the command line it is saved under a name of the reader's own.
-    let shown = system.flow(&["ticket", "show", &ticket[12..]]).await;
+    let (_, ticket_id) = ticket.rsplit_once('/').unwrap();
+    let shown = system.flow(&["ticket", "show", ticket_id]).await;
     assert!(shown.contains("Fehler größer.png"), "{shown}");
     let to = system.folder().join("saved.png");
     let path = to.to_str().unwrap();

@@ -145,6 +145,8 @@ async fn seed(db: &DatabaseConnection) {
         provider: "simulated".to_owned(),
         name: "The fake".to_owned(),
         active: true,
+        credential: None,
+        credential_set_at: None,
     };
     insert(db, provider).await;
     let server = offering::Model {

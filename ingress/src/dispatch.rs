@@ -160,7 +160,10 @@ impl Dispatcher {
         // Whoever waits for a change takes no turn from others.
         let waits = route.waits() && call.headers.contains_key("prefer");
         let _turn = match &call.caller {
-            Some(caller) if !waits => self.turns.take(caller.account_id).await,
+            Some(caller) if !waits => {
+                let floods = self.state.limits.floods(caller);
+                self.turns.take(caller.account_id, floods).await
+            }
             _ => None,
         };
         let mut response = route.serve(call).await?;

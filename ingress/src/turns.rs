@@ -9,14 +9,14 @@ use moka::sync::Cache as Memory;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// How many requests of an account are answered at once while nobody else asks.
-const ALONE: u32 = 64;
-/// How many while somebody else asks, too.
-const AMONG_OTHERS: u32 = 8;
+/// How many requests of an account are answered at once.
+const MOST_AT_ONCE: u32 = 64;
+/// How many of one that floods while somebody else asks, too.
+const OF_A_FLOOD: u32 = 2;
 /// How long after its last request an account still counts as asking.
 const LINGERS: Duration = Duration::from_secs(1);
 /// How many accounts are remembered at most, and how long after their last request.
-const MOST: u64 = 10_000;
+const REMEMBERED: u64 = 10_000;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The turns of all accounts at this ingress.
@@ -31,22 +31,27 @@ impl Turns {
         let never = Instant::now() - LINGERS;
         Self {
             accounts: Memory::builder()
-                .max_capacity(MOST)
+                .max_capacity(REMEMBERED)
                 .time_to_idle(IDLE)
                 .build(),
             last: Mutex::new([(Uuid::nil(), never); 2]),
         }
     }
 
-    /// Waits until it is an account's turn, which lasts as long as what is returned.
-    pub(crate) async fn take(&self, account_id: Uuid) -> Option<OwnedSemaphorePermit> {
-        let room = self
-            .accounts
-            .get_with(account_id, || Arc::new(Semaphore::new(ALONE as usize)));
-        // Among others a turn takes the room of several.
-        let size = match self.alone(account_id, Instant::now()) {
+    /// Waits until it is an account's turn, which lasts as long as what is returned. An account that goes
+    /// on asking although it was told to wait `floods`.
+    pub(crate) async fn take(
+        &self,
+        account_id: Uuid,
+        floods: bool,
+    ) -> Option<OwnedSemaphorePermit> {
+        let room = self.accounts.get_with(account_id, || {
+            Arc::new(Semaphore::new(MOST_AT_ONCE as usize))
+        });
+        // In a flood a turn takes the room of many.
+        let size = match self.alone(account_id, Instant::now()) || !floods {
             true => 1,
-            false => ALONE / AMONG_OTHERS,
+            false => MOST_AT_ONCE / OF_A_FLOOD,
         };
         room.acquire_many_owned(size).await.ok()
     }
@@ -93,18 +98,18 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn among_others_an_account_has_fewer_turns() {
+    async fn a_flood_among_others_has_few_turns() {
         let turns = Turns::new();
         let (flooder, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        turns.take(other).await;
+        turns.take(other, false).await;
         let mut taken = Vec::new();
-        for _ in 0..AMONG_OTHERS {
-            taken.push(turns.take(flooder).await);
+        for _ in 0..OF_A_FLOOD {
+            taken.push(turns.take(flooder, true).await);
         }
-        let one_more = tokio::time::timeout(Duration::from_millis(20), turns.take(flooder));
+        let one_more = tokio::time::timeout(Duration::from_millis(20), turns.take(flooder, true));
         assert!(one_more.await.is_err());
-        assert!(turns.take(other).await.is_some());
+        assert!(turns.take(other, false).await.is_some());
         taken.pop();
-        assert!(turns.take(flooder).await.is_some());
+        assert!(turns.take(flooder, true).await.is_some());
     }
 }

@@ -24,7 +24,6 @@ use crate::limits::Taken;
 use crate::oauth::access_token;
 use crate::reply::unless_known;
 use crate::route::{Access, Body, Route};
-use crate::turns::Turns;
 
 /// How much of a refused body is taken so that the client sees the answer, and for how long.
 const MAX_DISCARDED: usize = 16 * 1024 * 1024;
@@ -38,7 +37,6 @@ struct Dispatcher {
     state: Arc<State>,
     paths: matchit::Router<Vec<Route>>,
     uploads: Semaphore,
-    turns: Turns,
 }
 
 /// Every route as one filter.
@@ -63,7 +61,6 @@ pub(crate) fn filter(
         state,
         paths,
         uploads: Semaphore::new(MAX_UPLOADS),
-        turns: Turns::new(),
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
@@ -156,15 +153,6 @@ impl Dispatcher {
             headers: head.headers,
             body,
             from: head.from,
-        };
-        // Whoever waits for a change takes no turn from others.
-        let waits = route.waits() && call.headers.contains_key("prefer");
-        let _turn = match &call.caller {
-            Some(caller) if !waits => {
-                let floods = self.state.limits.floods(caller);
-                self.turns.take(caller.account_id, floods).await
-            }
-            _ => None,
         };
         let mut response = route.serve(call).await?;
         if let Some(taken) = asking.taken {

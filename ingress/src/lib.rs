@@ -44,7 +44,6 @@ mod server;
 mod staff_billing;
 mod statements;
 mod tickets;
-mod turns;
 mod wait;
 
 pub use cache::CacheUrl;

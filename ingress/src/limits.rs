@@ -172,24 +172,13 @@ impl Limits {
     /// # Errors
     /// 429 when there were too many.
     pub(crate) async fn count(&self, caller: &Caller) -> Result<Taken, ApiError> {
-        let (key, account) = names(caller);
+        let key = format!("key:{}", caller.actor());
         let taken = self.request(key, self.key, "requests with this credential");
         let taken = taken.await?;
+        let account = format!("account:{}", caller.account_id);
         self.request(account, self.account, "requests of this account")
             .await?;
         Ok(taken)
-    }
-
-    /// Whether somebody goes on asking although they were told to wait.
-    pub(crate) fn floods(&self, caller: &Caller) -> bool {
-        let (key, account) = names(caller);
-        let now = Instant::now();
-        let waits = |name| {
-            self.told_to_wait
-                .get(&name)
-                .is_some_and(|until| now < until)
-        };
-        waits(key) || waits(account)
     }
 
     /// Counts a request of a person that concerns no account.
@@ -376,12 +365,6 @@ impl Limits {
         bucket.held_until = now + BATCH.max(rate.interval);
         None
     }
-}
-
-/// The buckets of a key and of its account.
-fn names(caller: &Caller) -> (String, String) {
-    let account = format!("account:{}", caller.account_id);
-    (format!("key:{}", caller.actor()), account)
 }
 
 /// How many seconds somebody is told to wait: none is too few.

@@ -223,11 +223,6 @@ impl Route {
         matches!(self.access, Access::Known | Access::Scope(_))
     }
 
-    /// Whether it can wait for a change.
-    pub(crate) fn waits(&self) -> bool {
-        self.headers.iter().any(|header| header.name == "Prefer")
-    }
-
     /// Whether it changes something (RFC 9110 §9.2.1).
     pub(crate) fn writes(&self) -> bool {
         !self.method.is_safe()

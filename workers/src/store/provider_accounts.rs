@@ -23,15 +23,16 @@ pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<provider_account::Mod
         .await
 }
 
-/// The account at a provider that has a credential.
+/// The account at a provider that has a credential. One in which nothing new is created counts, too: what
+/// there is has to end some day.
 pub(crate) async fn with_credential(
     db: &impl ConnectionTrait,
     provider: &str,
 ) -> Result<Option<provider_account::Model>, DbErr> {
     Entity::find()
         .filter(Column::Provider.eq(provider))
-        .filter(Column::Active.eq(true))
         .filter(Column::Credential.is_not_null())
+        .order_by_desc(Column::Active)
         .order_by_asc(Column::Id)
         .one(db)
         .await

@@ -24,6 +24,7 @@ mod place;
 #[path = "../../tests/support"]
 mod support {
     pub(crate) mod client;
+    pub(crate) mod coverage;
     pub(crate) mod database;
     pub(crate) mod neighbours;
     pub(crate) mod openapi;

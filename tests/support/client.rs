@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::openapi;
+use super::{coverage, openapi};
 
 /// A client with an API key, or with the session of a person.
 #[derive(Clone)]
@@ -169,6 +169,7 @@ impl Client {
         let (method, address) = (request.method().clone(), request.url().path().to_owned());
         let answer = read(self.http.execute(request).await?).await;
         openapi::check(&method, &address, &answer);
+        coverage::note(&method, &address, answer.status);
         Ok(answer)
     }
 
@@ -204,7 +205,9 @@ impl Client {
 
     /// GET of bytes.
     pub(crate) async fn bytes(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.unwrap()
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        coverage::note(&Method::GET, path, response.status());
+        response
     }
 
     /// POST of an order under a key.

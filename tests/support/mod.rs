@@ -2,6 +2,7 @@
 
 pub(crate) mod canary;
 pub(crate) mod client;
+pub(crate) mod coverage;
 pub(crate) mod database;
 pub(crate) mod jwt;
 pub(crate) mod neighbours;

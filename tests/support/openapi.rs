@@ -67,6 +67,13 @@ pub(crate) fn check(method: &Method, address: &str, answer: &Answer) {
     }
 }
 
+/// The path of the contract that an address belongs to.
+pub(crate) fn path_of(address: &str) -> Option<&'static str> {
+    let address = address.split('?').next().unwrap();
+    let mut matching = paths().map(|(path, _)| path);
+    matching.find(|path| matches(path, address))
+}
+
 fn matches(path: &str, address: &str) -> bool {
     let (mut path, mut address) = (path.split('/'), address.split('/'));
     loop {

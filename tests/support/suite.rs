@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use super::coverage::{self, Told};
 use super::system::World;
 
 /// How long a story may take before it has failed.
@@ -27,9 +28,10 @@ impl Suite {
     {
         for world in worlds {
             let world = *world;
+            let told = Told::new(name, world);
             let name = format!("{name} [{}]", world.name());
             let missing = missing(world.needs());
-            self.trial(&name, missing, move || story(world));
+            self.trial(&name, missing, move || told.tell(story(world)));
         }
     }
 
@@ -45,9 +47,10 @@ impl Suite {
     {
         for world in worlds {
             let world = *world;
+            let told = Told::new(name, world);
             let name = format!("{name} [{}]", world.name());
             let missing = missing(&[world.needs(), needs].concat());
-            self.trial(&name, missing, move || story(world));
+            self.trial(&name, missing, move || told.tell(story(world)));
         }
     }
 
@@ -62,7 +65,7 @@ impl Suite {
 
     fn trial<F, Fut>(&mut self, name: &str, missing: Vec<Need>, story: F)
     where
-        F: Fn() -> Fut + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()>,
     {
         // ./dev test has everything; there a server that is missing is a failure.
@@ -85,6 +88,10 @@ impl Suite {
     pub(crate) fn run(self) -> ExitCode {
         let arguments = Arguments::from_args();
         let quiet = arguments.list;
+        let everything = !quiet
+            && self.left_out.is_empty()
+            && arguments.filter.is_none()
+            && arguments.skip.is_empty();
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         if !quiet && !self.left_out.is_empty() {
             println!(
@@ -93,8 +100,34 @@ impl Suite {
                 self.left_out.len()
             );
         }
+        if everything && !conclusion.has_failed() && !every_route_was_used() {
+            return ExitCode::FAILURE;
+        }
         conclusion.exit_code()
     }
+}
+
+/// Whether every route was used over both transports. Says which story used which, if `TEST_ROUTES` names a
+/// file for it.
+fn every_route_was_used() -> bool {
+    let routes = coverage::routes();
+    let mut table = String::new();
+    let mut complete = true;
+    for (route, by) in &routes {
+        let [embedded, rabbitmq] = by.each_ref().map(|story| story.as_deref().unwrap_or("-"));
+        table += &format!("{route} | {embedded} | {rabbitmq}\n");
+        if by.iter().any(Option::is_none) {
+            println!("no story uses {route} over both transports: {embedded}, {rabbitmq}");
+            complete = false;
+        }
+    }
+    if let Some(path) = environment("TEST_ROUTES") {
+        std::fs::write(path, table).unwrap();
+    }
+    if complete {
+        println!("{} routes have stories over both transports.\n", routes.len());
+    }
+    complete
 }
 
 fn run(story: impl Future<Output = ()>) -> Result<(), Failed> {

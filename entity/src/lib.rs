@@ -5,6 +5,7 @@ pub mod account_contact;
 pub mod api_key;
 pub mod attachment;
 pub mod audit_entry;
+pub mod billed_period;
 pub mod discrepancy;
 pub mod document;
 pub mod email_delivery;

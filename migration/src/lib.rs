@@ -30,6 +30,7 @@ mod m20261123_000016_settlement;
 mod m20261123_000017_reminders;
 mod m20261123_000018_attachments;
 mod m20261123_000019_provider_credentials;
+mod m20261123_000020_billed_periods;
 
 /// Every migration, in order.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000017_reminders::Migration),
             Box::new(m20261123_000018_attachments::Migration),
             Box::new(m20261123_000019_provider_credentials::Migration),
+            Box::new(m20261123_000020_billed_periods::Migration),
         ]
     }
 }

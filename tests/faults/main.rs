@@ -38,6 +38,7 @@ mod transitions;
 #[path = "../support"]
 mod support {
     pub(crate) mod client;
+    pub(crate) mod coverage;
     pub(crate) mod database;
     pub(crate) mod neighbours;
     pub(crate) mod openapi;

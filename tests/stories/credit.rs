@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::document::text_of;
+use super::settle;
 use crate::support::client::{Answer, Client, small_server};
 use crate::support::database::{number, texts};
 use crate::support::suite::{Need, Suite};
@@ -31,6 +32,11 @@ pub(crate) fn register(suite: &mut Suite) {
         "an_invoice_is_withdrawn_until_it_leaves_the_house",
         &BOTH,
         withdrawn,
+    );
+    suite.story(
+        "what_a_withdrawn_invoice_charged_is_charged_again",
+        &BOTH,
+        withdrawn_is_charged_again,
     );
     suite.story_with(
         "a_credit_note_says_what_it_corrects",
@@ -372,6 +378,46 @@ async fn withdrawn(world: World) {
         audit.contains("3 invoices, numbers 1 to 3, no gap"),
         "{audit}"
     );
+    system.finish().await;
+}
+
+async fn withdrawn_is_charged_again(world: World) {
+    let system = System::start(world).await;
+    let staff = staff(&system).await;
+    let (_, customer) = system.account("No mail", &["--country", "DE"]).await;
+    undelivered(&customer, "k1").await;
+    let why = json!({ "reason": "Wrong address" });
+    let next = async || {
+        let asked = settle::ask(&customer, None).await;
+        let made = settle::decided(&customer, &asked).await;
+        settle::invoice_of(&customer, &made).await
+    };
+    let start = |invoice: &Value| {
+        let line = &invoice["lines"][0];
+        assert!(line["period"]["start"].is_string(), "{invoice}");
+        line["period"]["start"].clone()
+    };
+    settle::days_pass(&system, 10).await;
+    let wrong = next().await;
+    let done = ask(&staff, &wrong, "voidings", &why).await;
+    assert_eq!(done["status"], "done", "{done}");
+    // What it charged is charged by the next one, from the same moment, and then by no other.
+    let right = next().await;
+    assert_eq!(start(&right), start(&wrong));
+    let asked = settle::ask(&customer, None).await;
+    assert_eq!(
+        settle::decided(&customer, &asked).await["status"],
+        "rejected"
+    );
+    // In front of a later invoice nothing is given back.
+    settle::days_pass(&system, 5).await;
+    let later = next().await;
+    let refused = ask(&staff, &right, "voidings", &why).await;
+    let detail = refused["problem"]["detail"].as_str().unwrap();
+    assert!(detail.contains("later invoice"), "{detail}");
+    let done = ask(&staff, &later, "voidings", &why).await;
+    assert_eq!(done["status"], "done", "{done}");
+    assert_eq!(start(&next().await), start(&later));
     system.finish().await;
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn register(suite: &mut Suite) {
     );
 }
 
-async fn ask(client: &Client, key: Option<&str>) -> Answer {
+pub(super) async fn ask(client: &Client, key: Option<&str>) -> Answer {
     let request = client
         .request(Method::POST, "/v1/invoices")
         .json(&json!({}));
@@ -53,7 +53,7 @@ async fn ask(client: &Client, key: Option<&str>) -> Answer {
     answer
 }
 
-async fn decided(client: &Client, accepted: &Answer) -> Value {
+pub(super) async fn decided(client: &Client, accepted: &Answer) -> Value {
     let path = accepted.header("location").to_owned();
     eventually(&format!("{path} to be decided"), async || {
         let answer = client.get(&path).await;
@@ -64,14 +64,14 @@ async fn decided(client: &Client, accepted: &Answer) -> Value {
 }
 
 /// The invoice that a request has made.
-async fn invoice_of(client: &Client, done: &Value) -> Value {
+pub(super) async fn invoice_of(client: &Client, done: &Value) -> Value {
     assert_eq!(done["status"], "done", "{done}");
     let path = format!("/v1/invoices/{}", done["result_id"].as_str().unwrap());
     client.get(&path).await.body
 }
 
 /// Lets the time that is invoiced end so many days ago, as if they had passed since.
-async fn days_pass(system: &System, days: i64) -> DateTime<Utc> {
+pub(super) async fn days_pass(system: &System, days: i64) -> DateTime<Utc> {
     let until = Utc::now().trunc_subsecs(0) - TimeDelta::days(days);
     let db = system.db().await;
     let sql = "UPDATE resource SET billed_until = $1, activated_at = $2";

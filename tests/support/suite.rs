@@ -125,7 +125,10 @@ fn every_route_was_used() -> bool {
         std::fs::write(path, table).unwrap();
     }
     if complete {
-        println!("{} routes have stories over both transports.\n", routes.len());
+        println!(
+            "{} routes have stories over both transports.\n",
+            routes.len()
+        );
     }
     complete
 }

@@ -225,7 +225,7 @@ impl IssueInvoice {
             return Ok(());
         }
         // From here on what is asked for goes on; nothing is invoiced twice.
-        usage::billed_by_order(&transaction, basis.order.id, basis.period()?.end).await?;
+        usage::billed_by_order(&transaction, id, basis.order.id, basis.period()?).await?;
         stages::done(&transaction, basis.order.id, stages::ISSUE).await?;
         stages::pending(&transaction, id, stages::RENDER).await?;
         stages::pending(&transaction, id, stages::DELIVER).await?;

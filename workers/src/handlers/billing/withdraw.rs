@@ -15,7 +15,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, Que
 
 use crate::store::parked::audit;
 use crate::store::payments::Balance;
-use crate::store::stages;
+use crate::store::{stages, usage};
 
 use super::out_of_force;
 
@@ -58,6 +58,10 @@ pub(super) async fn void(
     let gone = mails(&KEPT).await.context("look for mails that are gone")?;
     if gone > 0 {
         return refuse("It was mailed to the customer");
+    }
+    // What it has charged is owed all the same: the next invoice charges it.
+    if !usage::give_back(transaction, invoice.id).await? {
+        return refuse("A later invoice goes on where this one ends");
     }
     email_delivery::Entity::update_many()
         .col_expr(Column::State, Expr::value(DeliveryState::Dropped))

@@ -156,27 +156,6 @@ impl SettleInvoice {
     ) -> Result<(), Failure> {
         let (id, zone) = (invoice_id(row.id), head.zone()?);
         let transaction = store::begin(&self.db).await?;
-        for Settled {
-            resource,
-            until,
-            charged,
-        } in settled
-        {
-            let mut still = true;
-            if charged.months {
-                still = records::billed(&transaction, resource, *until).await?;
-            }
-            for meter in &charged.meters {
-                still &= records::metered(&transaction, resource.id, meter).await?;
-            }
-            if !still {
-                let error = anyhow!("another invoice has come in between");
-                return Err(Failure::NotYet(AGAIN, error));
-            }
-            if over(resource, *until) {
-                records::settled(&transaction, resource.id).await?;
-            }
-        }
         let draft = Draft {
             id,
             account_id: row.account_id,
@@ -189,6 +168,27 @@ impl SettleInvoice {
         };
         if !invoices::insert_draft(&transaction, draft).await? {
             return Ok(());
+        }
+        for Settled {
+            resource,
+            until,
+            charged,
+        } in settled
+        {
+            let mut still = true;
+            if charged.months {
+                still = records::billed(&transaction, id, resource, *until).await?;
+            }
+            for meter in &charged.meters {
+                still &= records::metered(&transaction, id, resource.id, meter).await?;
+            }
+            if !still {
+                let error = anyhow!("another invoice has come in between");
+                return Err(Failure::NotYet(AGAIN, error));
+            }
+            if over(resource, *until) {
+                records::settled(&transaction, resource.id).await?;
+            }
         }
         requests::made(&transaction, row.id, id).await?;
         stages::done(&transaction, row.id, stages::SETTLE).await?;

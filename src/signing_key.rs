@@ -36,7 +36,8 @@ enum Action {
     /// Takes a key back that is known to others: no token that it has signed works any more, within
     /// seconds. Another key signs from then on.
     Withdraw {
-        /// Its id.
+        /// Its id, which may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }

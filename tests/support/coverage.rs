@@ -1,5 +1,4 @@
-//! Which story used which route with success, over which transport. After a run of everything each route
-//! of the contract must have been used over both: a new one is not finished without a story.
+//! Which story used which route with success, over which transport: told after a run of everything.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

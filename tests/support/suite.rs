@@ -100,37 +100,36 @@ impl Suite {
                 self.left_out.len()
             );
         }
-        if everything && !conclusion.has_failed() && !every_route_was_used() {
-            return ExitCode::FAILURE;
+        if everything {
+            tell_routes();
         }
         conclusion.exit_code()
     }
 }
 
-/// Whether every route was used over both transports. Says which story used which, if `TEST_ROUTES` names a
-/// file for it.
-fn every_route_was_used() -> bool {
+/// Says which routes no story has used over both transports; and which story used which, if `TEST_ROUTES`
+/// names a file for it.
+fn tell_routes() {
     let routes = coverage::routes();
     let mut table = String::new();
-    let mut complete = true;
+    let mut complete = 0;
     for (route, by) in &routes {
-        let [embedded, rabbitmq] = by.each_ref().map(|story| story.as_deref().unwrap_or("-"));
+        let [embedded, rabbitmq] = by
+            .each_ref()
+            .map(|story| story.as_deref().unwrap_or("none"));
         table += &format!("{route} | {embedded} | {rabbitmq}\n");
-        if by.iter().any(Option::is_none) {
-            println!("no story uses {route} over both transports: {embedded}, {rabbitmq}");
-            complete = false;
+        match by.iter().all(Option::is_some) {
+            true => complete += 1,
+            false => println!("{route}: embedded {embedded}, RabbitMQ {rabbitmq}"),
         }
     }
     if let Some(path) = environment("TEST_ROUTES") {
         std::fs::write(path, table).unwrap();
     }
-    if complete {
-        println!(
-            "{} routes have stories over both transports.\n",
-            routes.len()
-        );
-    }
-    complete
+    println!(
+        "{complete} of {} routes have stories over both transports.\n",
+        routes.len()
+    );
 }
 
 fn run(story: impl Future<Output = ()>) -> Result<(), Failed> {

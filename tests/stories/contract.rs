@@ -34,7 +34,7 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.story(
         "the_contract_is_served_for_people_and_for_programs",
-        &[World::Embedded],
+        &BOTH,
         the_contract_is_served,
     );
     suite.story(
